@@ -1,0 +1,71 @@
+"""The tables; one row of each is described by the docstring of its class."""
+
+from database.models.base import Base, UtcDateTime
+from database.models.campaigns import (
+    BatchState,
+    Campaign,
+    CampaignKind,
+    CampaignStatus,
+    CampaignTally,
+    Delivery,
+    EmailSend,
+    IdempotencyKey,
+    SendBatch,
+    SendStatus,
+    SkipReason,
+    TallyKind,
+)
+from database.models.esps import (
+    BreakerState,
+    EspPerformance,
+    EspPerformanceDay,
+    EspQuota,
+    EspState,
+    QuotaWindow,
+)
+from database.models.events import Bounce, BounceClass, Complaint, WebhookEvent
+from database.models.people import (
+    Segment,
+    Subscriber,
+    SubscriberCount,
+    SubscriberDay,
+    SubscriberStatus,
+    Suppression,
+    SuppressionReason,
+)
+from database.models.system import Installation
+
+__all__ = [
+    "Base",
+    "BatchState",
+    "Bounce",
+    "BounceClass",
+    "BreakerState",
+    "Campaign",
+    "CampaignKind",
+    "CampaignStatus",
+    "CampaignTally",
+    "Complaint",
+    "Delivery",
+    "EmailSend",
+    "EspPerformance",
+    "EspPerformanceDay",
+    "EspQuota",
+    "EspState",
+    "IdempotencyKey",
+    "Installation",
+    "QuotaWindow",
+    "Segment",
+    "SendBatch",
+    "SendStatus",
+    "SkipReason",
+    "Subscriber",
+    "SubscriberCount",
+    "SubscriberDay",
+    "SubscriberStatus",
+    "Suppression",
+    "SuppressionReason",
+    "TallyKind",
+    "UtcDateTime",
+    "WebhookEvent",
+]

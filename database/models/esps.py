@@ -1,0 +1,95 @@
+"""What we know of an ESP now: breaker, quota used, how its mails fared."""
+
+from datetime import date, datetime
+from enum import StrEnum
+
+from sqlalchemy import Date, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from config.esp_config import EspName
+from database.models.base import Base, Counter, stored_by_value
+
+
+class BreakerState(StrEnum):
+    CLOSED = "closed"
+    PROBING = "probing"
+    """After an unknown outcome: batches of one, one at a time."""
+    OPEN = "open"
+    """Rests until `open_until`; then one probe."""
+
+
+class QuotaWindow(StrEnum):
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+
+
+class EspState(Base):
+    """Breaker and account of one ESP; in the database so that a restart does not forget."""
+
+    __tablename__ = "esp_states"
+
+    esp: Mapped[EspName] = mapped_column(stored_by_value(EspName), primary_key=True)
+    breaker: Mapped[BreakerState] = mapped_column(stored_by_value(BreakerState))
+    failures: Mapped[Counter]
+    """Calls in a row that failed."""
+    cooldown_s: Mapped[Counter]
+    """How long the breaker rested last; doubles while probes fail."""
+    open_until: Mapped[datetime | None]
+    throttled_until: Mapped[datetime | None]
+    """Asked to wait; not a failure."""
+    last_error: Mapped[str | None] = mapped_column(Text)
+    last_error_at: Mapped[datetime | None]
+    account_per_second: Mapped[float | None]
+    account_daily_limit: Mapped[int | None]
+    account_daily_used: Mapped[int | None]
+    account_monthly_limit: Mapped[int | None]
+    account_monthly_used: Mapped[int | None]
+    account_detail: Mapped[str | None] = mapped_column(Text)
+    account_at: Mapped[datetime | None]
+
+
+class EspQuota(Base):
+    """Recipients given to an ESP in one UTC hour, day or month."""
+
+    __tablename__ = "esp_quota"
+
+    esp: Mapped[EspName] = mapped_column(stored_by_value(EspName), primary_key=True)
+    window: Mapped[QuotaWindow] = mapped_column(stored_by_value(QuotaWindow), primary_key=True)
+    starts_at: Mapped[datetime] = mapped_column(primary_key=True)
+    used: Mapped[Counter]
+
+
+class EspPerformance(Base):
+    """How an ESP fared at one mailbox provider (`all` for the ESP as a whole).
+
+    `successes` and `failures` are sums that halve every 18 hours, as of `decayed_at`.
+    """
+
+    __tablename__ = "esp_performance"
+
+    esp: Mapped[EspName] = mapped_column(stored_by_value(EspName), primary_key=True)
+    mailbox_provider: Mapped[str] = mapped_column(String(32), primary_key=True)
+    successes: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    failures: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    decayed_at: Mapped[datetime]
+
+
+class EspPerformanceDay(Base):
+    """The same per UTC day, as plain counts, for figures and charts."""
+
+    __tablename__ = "esp_performance_days"
+
+    esp: Mapped[EspName] = mapped_column(stored_by_value(EspName), primary_key=True)
+    mailbox_provider: Mapped[str] = mapped_column(String(32), primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    calls: Mapped[Counter]
+    accepted: Mapped[Counter]
+    rejected: Mapped[Counter]
+    unknown: Mapped[Counter]
+    refused: Mapped[Counter]
+    """Calls that the ESP definitely did not take."""
+    delivered: Mapped[Counter]
+    bounced: Mapped[Counter]
+    blocked: Mapped[Counter]
+    complained: Mapped[Counter]

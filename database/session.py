@@ -1,0 +1,86 @@
+"""Engines and transactions: who may read, who may write, and when it is on disk.
+
+SQLite as SQLAlchemy opens it loses updates silently (a read-then-write transaction
+starts deferred): writers here begin with BEGIN IMMEDIATE, one at a time per process,
+and every commit is fsync'd (`synchronous=FULL`), since a claim must survive power loss.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.orm import Session
+
+BUSY_TIMEOUT_MS = 10_000
+_PRAGMAS = (
+    f"busy_timeout={BUSY_TIMEOUT_MS}",
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "trusted_schema=OFF",
+    "journal_size_limit=67108864",
+)
+
+
+class Database:
+    """One database, opened for this process.
+
+    `read()` and `write()` give a session in one transaction; `write()` commits at the
+    end of the block and rolls back if it raises. Functions that take a session never commit.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            self.writer = _sqlite_engine(self.url, begin="BEGIN IMMEDIATE", pool_size=1)
+            self.reader = _sqlite_engine(self.url, begin="BEGIN", pool_size=8)
+            # Threads queue here instead of polling SQLite's busy handler (p99 1.5x, not 10x).
+            self._turn: threading.Lock | nullcontext[None] = threading.Lock()
+        else:
+            self.writer = self.reader = create_engine(
+                self.url, pool_size=8, max_overflow=64, pool_pre_ping=True
+            )
+            self._turn = nullcontext()
+
+    @property
+    def path(self) -> Path | None:
+        """The file of a SQLite database."""
+        return Path(self.url.database) if self.is_sqlite and self.url.database else None
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One consistent view; what is changed in it is thrown away."""
+        with Session(self.reader) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction, committed and fsync'd when the block ends."""
+        with self._turn, Session(self.writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        self.writer.dispose()
+        self.reader.dispose()
+
+
+def _sqlite_engine(url: Any, *, begin: str, pool_size: int) -> Engine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = create_engine(url, pool_size=pool_size, max_overflow=64, pool_timeout=30)
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # or pysqlite opens transactions of its own
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,99 @@
+"""Keyed names that travel outside: address hashes, our id on a mail, unsubscribe links.
+
+All are BLAKE2b with a purpose (`person`), so that one key never signs two kinds of thing.
+No look-up table is needed for any of them: a random unique index would cost more than all
+the rest of the ledger.
+"""
+
+import hashlib
+import hmac
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+HASH_BYTES = 16
+_REF_MAC_BYTES = 8
+_LINK_MAC_BYTES = 16
+_LINK = struct.Struct(f">{HASH_BYTES}sQQ")
+
+
+def email_hash(hash_key: bytes, email_key: str) -> bytes:
+    """Who an address is, without saying so: 16 bytes that outlive an erased person."""
+    return _mac(hash_key, b"email", email_key.encode(), HASH_BYTES)
+
+
+def send_ref(hash_key: bytes, *, campaign_id: int, send_id: int, attempt: int) -> str:
+    """`cx_send_id`: send id, attempt and a MAC of this installation and campaign."""
+    mac = _mac(hash_key, b"send", b"%d.%d.%d" % (campaign_id, send_id, attempt), _REF_MAC_BYTES)
+    return f"{send_id}-{attempt}-{_text(mac)}"
+
+
+def read_send_ref(ref: str) -> tuple[int, int] | None:
+    """(send id, attempt) as a reference says them; `is_our_send_ref` tells if they are ours."""
+    parts = ref.split("-", 2)
+    if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts[:2]):
+        return None
+    send_id, attempt = int(parts[0]), int(parts[1])
+    return (send_id, attempt) if max(send_id, attempt) < 2**63 else None
+
+
+def is_our_send_ref(hash_key: bytes, ref: str, *, campaign_id: int) -> bool:
+    """Whether this installation gave `ref` to a send of that campaign."""
+    read = read_send_ref(ref)
+    if read is None:
+        return False
+    ours = send_ref(hash_key, campaign_id=campaign_id, send_id=read[0], attempt=read[1])
+    return hmac.compare_digest(ours.encode(), ref.encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsubscribeLink:
+    """What an unsubscribe token says: who (by hash), and which send the link was in."""
+
+    email_hash: bytes
+    subscriber_id: int
+    send_id: int
+    """0 when the link was in no send."""
+
+
+def link_key(secret: str) -> bytes:
+    """The signing key for links, from one SECRET_KEY."""
+    return _mac(secret.encode()[:64], b"link-key", secret.encode(), 32)
+
+
+def unsubscribe_token(key: bytes, link: UnsubscribeLink) -> str:
+    """A token for `/unsubscribe?token=`; it names no address and never expires."""
+    said = _LINK.pack(link.email_hash, link.subscriber_id, link.send_id)
+    return _text(said + _mac(key, b"unsubscribe", said, _LINK_MAC_BYTES))
+
+
+def read_unsubscribe_token(keys: Sequence[bytes], token: str) -> UnsubscribeLink | None:
+    """What the token says, if one of `keys` signed it; `None` for anything else."""
+    raw = _bytes(token)
+    if raw is None or len(raw) != _LINK.size + _LINK_MAC_BYTES:
+        return None
+    said, mac = raw[: _LINK.size], raw[_LINK.size :]
+    if not any(
+        hmac.compare_digest(_mac(key, b"unsubscribe", said, _LINK_MAC_BYTES), mac) for key in keys
+    ):
+        return None
+    who, subscriber_id, send_id = _LINK.unpack(said)
+    return UnsubscribeLink(email_hash=who, subscriber_id=subscriber_id, send_id=send_id)
+
+
+def _mac(key: bytes, purpose: bytes, said: bytes, size: int) -> bytes:
+    return hashlib.blake2b(said, key=key, person=purpose, digest_size=size).digest()
+
+
+def _text(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _bytes(token: str) -> bytes | None:
+    if not token.isascii() or len(token) > 200:
+        return None
+    try:
+        return urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except ValueError:
+        return None
