@@ -76,9 +76,9 @@ def own_secret(length: int) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         # Eight different characters refuse "changemechangeme" and its like.
-        if len(credential(text)) < length or len(set(text)) < 8:
+        if len(text) < length or len(set(text)) < 8:
             raise ValueError(f"must be at least {length} random characters")
-        return text
+        return credential(text)
 
     return parse
 
