@@ -1,0 +1,205 @@
+"""The people on the list: adding, finding, leaving, and who must not be written to.
+
+Functions take a session and never commit; the time comes in as `now`. The parts that
+would outgrow this file are in `lists/`, and are reached through here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from database.models import (
+    Campaign,
+    EmailSend,
+    Subscriber,
+    SubscriberStatus,
+    Suppression,
+    SuppressionReason,
+)
+from lists.counters import count_joined, recount
+from lists.suppression import suppress, suppressed, suppression_of
+from utils.addresses import Address
+from utils.tokens import UnsubscribeLink, email_hash
+
+__all__ = [
+    "Added",
+    "AddedAs",
+    "Consent",
+    "Person",
+    "add_subscriber",
+    "find_subscriber",
+    "recount",
+    "suppress",
+    "suppressed",
+    "suppression_of",
+    "unsubscribe",
+]
+
+# People who were not asked to be left alone: adding them again changes their data only.
+_REACHABLE = {SubscriberStatus.PENDING, SubscriberStatus.ACTIVE, SubscriberStatus.SUNSET}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """How we know that a person wants our mail."""
+
+    source: str | None = None
+    ip: str | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """What is said about a person who is to be on the list; `None` says nothing."""
+
+    address: Address
+    first_name: str | None = None
+    last_name: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    tags: frozenset[str] = frozenset()
+    consent: Consent | None = None
+
+
+class AddedAs(StrEnum):
+    CREATED = "created"
+    MERGED = "merged"
+    """Known already: what was given is now theirs too; the status is as it was."""
+    SUPPRESSED = "suppressed"
+    """They left, bounced or complained: nothing was changed, nobody is revived."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What adding a person came to; `subscriber` is `None` for an erased one who left."""
+
+    outcome: AddedAs
+    subscriber: Subscriber | None
+    suppression: Suppression | None = None
+
+
+def add_subscriber(session: Session, person: Person, *, hash_key: bytes, now: datetime) -> Added:
+    """Put a person on the list as active, or merge what is said into what is known.
+
+    Given fields overwrite, attributes merge key by key, tags are added. A person who is
+    suppressed, or whose status says that they left, bounced or complained, stays as is.
+    """
+    who = email_hash(hash_key, person.address.key)
+    suppression = suppression_of(session, who, now)
+    known = _locked(session, person.address.key)
+    if suppression or (known and known.status not in _REACHABLE):
+        return Added(outcome=AddedAs.SUPPRESSED, subscriber=known, suppression=suppression)
+    if known is None and _insert(session, person, who, now):
+        count_joined(session, SubscriberStatus.ACTIVE, now)
+        return Added(
+            outcome=AddedAs.CREATED, subscriber=find_subscriber(session, person.address.key)
+        )
+    known = known or _locked(session, person.address.key)
+    if known is not None:
+        _merge(known, person, now)
+        session.flush()
+    return Added(outcome=AddedAs.MERGED, subscriber=known)
+
+
+def find_subscriber(session: Session, email_key: str) -> Subscriber | None:
+    """The person with this address (`Address.key`), if they are on the list."""
+    return session.scalar(select(Subscriber).where(Subscriber.email_key == email_key))
+
+
+def unsubscribe(
+    session: Session,
+    link: UnsubscribeLink,
+    *,
+    source: str,
+    now: datetime,
+    evidence: str | None = None,
+) -> bool:
+    """Take a person off the list for good, as their link asks; whether that is new.
+
+    Works when the person's row is gone. The campaign whose mail held the link counts
+    them once.
+    """
+    new = suppress(
+        session,
+        link.email_hash,
+        reason=SuppressionReason.UNSUBSCRIBED,
+        source=source,
+        now=now,
+        evidence=evidence,
+        subscriber_id=link.subscriber_id,
+    )
+    _count_for_campaign(session, link)
+    return new
+
+
+def _locked(session: Session, email_key: str) -> Subscriber | None:
+    return session.scalar(
+        select(Subscriber).where(Subscriber.email_key == email_key).with_for_update()
+    )
+
+
+def _insert(session: Session, person: Person, who: bytes, now: datetime) -> bool:
+    """Whether the row is ours: on PostgreSQL two callers may meet, and one loses."""
+    consent = person.consent or Consent()
+    postgres = session.get_bind().dialect.name == "postgresql"
+    statement = (postgresql.insert if postgres else sqlite.insert)(Subscriber).values(
+        email=person.address.email,
+        email_key=person.address.key,
+        email_hash=who,
+        first_name=person.first_name,
+        last_name=person.last_name,
+        attributes=dict(person.attributes),
+        tags=sorted(person.tags),
+        status=SubscriberStatus.ACTIVE,
+        mailbox_provider=person.address.mailbox_provider.value,
+        consent_source=consent.source,
+        consent_ip=consent.ip,
+        consent_at=consent.at,
+        created_at=now,
+        updated_at=now,
+    )
+    on_table = statement.on_conflict_do_nothing(index_elements=["email_key"])
+    return session.execute(on_table.returning(Subscriber.id)).first() is not None
+
+
+def _merge(known: Subscriber, person: Person, now: datetime) -> None:
+    known.email = person.address.email
+    if person.first_name is not None:
+        known.first_name = person.first_name
+    if person.last_name is not None:
+        known.last_name = person.last_name
+    known.attributes = {**known.attributes, **person.attributes}
+    known.tags = sorted({*known.tags, *person.tags})
+    if person.consent is not None:
+        known.consent_source = person.consent.source
+        known.consent_ip = person.consent.ip
+        known.consent_at = person.consent.at
+    known.updated_at = now
+
+
+def _count_for_campaign(session: Session, link: UnsubscribeLink) -> None:
+    if not link.send_id:
+        return
+    marked = session.execute(
+        update(EmailSend)
+        .where(
+            EmailSend.id == link.send_id,
+            EmailSend.subscriber_id == link.subscriber_id,
+            EmailSend.unsubscribed.is_(False),
+        )
+        .values(unsubscribed=True)
+        .returning(EmailSend.campaign_id)
+        .execution_options(synchronize_session=False)
+    ).first()
+    if marked is not None:
+        session.execute(
+            update(Campaign)
+            .where(Campaign.id == marked[0])
+            .values(unsubscribed=Campaign.unsubscribed + 1)
+            .execution_options(synchronize_session=False)
+        )

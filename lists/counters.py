@@ -1,0 +1,39 @@
+"""How many subscribers have which status, and how many came and went on a day.
+
+Whoever changes a status says so here, in the same transaction: a page that shows these
+figures never counts rows.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from database.models import Subscriber, SubscriberCount, SubscriberDay, SubscriberStatus
+from database.upsert import add_to
+
+JOINED = "joined"
+"""The kind of a `SubscriberDay` beside the statuses that people went to."""
+
+
+def count_joined(session: Session, status: SubscriberStatus, now: datetime, n: int = 1) -> None:
+    """`n` people who were not on the list are now, with `status`."""
+    if n == 0:
+        return
+    add_to(session, SubscriberCount, {"status": status}, {"n": n})
+    add_to(session, SubscriberDay, {"day": now.date(), "kind": JOINED}, {"n": n})
+
+
+def count_moved(
+    session: Session, before: SubscriberStatus, after: SubscriberStatus, now: datetime
+) -> None:
+    """One person went from one status to another."""
+    add_to(session, SubscriberCount, {"status": before}, {"n": -1})
+    add_to(session, SubscriberCount, {"status": after}, {"n": 1})
+    add_to(session, SubscriberDay, {"day": now.date(), "kind": after.value}, {"n": 1})
+
+
+def recount(session: Session) -> dict[SubscriberStatus, int]:
+    """The true numbers, by reading every subscriber: for tests and repairs."""
+    rows = session.execute(select(Subscriber.status, func.count()).group_by(Subscriber.status))
+    return {status: n for status, n in rows}  # noqa: C416 - dict() loses the type

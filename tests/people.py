@@ -1,0 +1,58 @@
+"""What the tests of the list share: people, and a database of each kind."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from database.models import SubscriberCount, SubscriberDay, Suppression
+from database.session import Database
+from list_manager import Added, Person, add_subscriber, recount
+from tests.conftest import NOW
+from tests.postgres import postgres_database
+from utils.addresses import normalise
+from utils.tokens import email_hash
+
+HASH_KEY = b"k" * 32
+
+
+def who(email: str) -> bytes:
+    return email_hash(HASH_KEY, email)
+
+
+def add(database: Database, email: str, **said: Any) -> Added:
+    with database.write() as session:
+        person = Person(address=normalise(email), **said)
+        return add_subscriber(session, person, hash_key=HASH_KEY, now=NOW)
+
+
+def reasons(database: Database) -> list[str]:
+    with database.read() as session:
+        return [row.value for row in session.scalars(select(Suppression.reason))]
+
+
+def days(database: Database) -> dict[str, int]:
+    """Counts of today by kind; the test's clock knows one day unless it moves it."""
+    with database.read() as session:
+        return {row.kind: row.n for row in session.scalars(select(SubscriberDay))}
+
+
+def assert_counters_are_true(database: Database) -> None:
+    with database.read() as session:
+        kept = {row.status: row.n for row in session.scalars(select(SubscriberCount)) if row.n}
+        assert kept == recount(session)
+
+
+@pytest.fixture
+def postgres() -> Iterator[Database]:
+    with postgres_database() as database:
+        yield database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_database(request: pytest.FixtureRequest) -> Any:
+    """The same test on both databases."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("database")
+    return request.getfixturevalue("postgres")
