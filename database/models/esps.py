@@ -20,7 +20,7 @@ class BreakerState(StrEnum):
 
 class QuotaWindow(StrEnum):
     HOUR = "hour"
-    DAY = "day"
+    """A day is a sum of these: SES counts the last 24 hours, the others the UTC day."""
     MONTH = "month"
 
 
@@ -36,21 +36,23 @@ class EspState(Base):
     cooldown_s: Mapped[Counter]
     """How long the breaker rested last; doubles while probes fail."""
     open_until: Mapped[datetime | None]
+    throttles: Mapped[Counter]
+    """Answers in a row that asked us to wait; not failures."""
     throttled_until: Mapped[datetime | None]
-    """Asked to wait; not a failure."""
     last_error: Mapped[str | None] = mapped_column(Text)
     last_error_at: Mapped[datetime | None]
     account_per_second: Mapped[float | None]
     account_daily_limit: Mapped[int | None]
-    account_daily_used: Mapped[int | None]
+    account_daily_others: Mapped[int | None]
+    """Used at the look-up by others than this installation."""
     account_monthly_limit: Mapped[int | None]
-    account_monthly_used: Mapped[int | None]
+    account_monthly_others: Mapped[int | None]
     account_detail: Mapped[str | None] = mapped_column(Text)
     account_at: Mapped[datetime | None]
 
 
 class EspQuota(Base):
-    """Recipients given to an ESP in one UTC hour, day or month."""
+    """Recipients given to an ESP in one UTC hour or month."""
 
     __tablename__ = "esp_quota"
 

@@ -303,6 +303,12 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("open_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column(
+            "throttles",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            server_default="0",
+            nullable=False,
+        ),
         sa.Column("throttled_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("last_error_at", sa.DateTime(timezone=True), nullable=True),
@@ -313,7 +319,7 @@ def upgrade() -> None:
             nullable=True,
         ),
         sa.Column(
-            "account_daily_used",
+            "account_daily_others",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             nullable=True,
         ),
@@ -323,7 +329,7 @@ def upgrade() -> None:
             nullable=True,
         ),
         sa.Column(
-            "account_monthly_used",
+            "account_monthly_others",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             nullable=True,
         ),

@@ -1,0 +1,289 @@
+"""One step of the engine: what happens to all running campaigns in one transaction."""
+
+import logging
+import random
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from config.esp_config import EspConfig, EspName
+from config.settings import EspDistribution
+from database.models import Campaign, CampaignStatus, TallyKind
+from services.base import Account, BatchAnswer, EspAdapter, EspError, Outcome
+from services.calls import NOT_FIT, breaker_after, outcome_of, verdict
+from services.esp_manager import batch_size, eligible_again_at, rank, why_not
+from services.ledger.claim import ClaimedBatch, claim
+from services.ledger.counters import tallies
+from services.ledger.finish import cancel_queued, finish
+from services.ledger.plan import plan_chunk
+from services.ledger.record import BatchOutcome, note_day, record
+from services.mailing import Identity, Mailing
+from services.pace import Pace
+from services.standing import Standing, load, note_outcomes, save_account, save_breaker
+from utils.personalisation import TemplateError
+
+log = logging.getLogger(__name__)
+
+RUNNING = (CampaignStatus.PLANNING, CampaignStatus.SENDING, CampaignStatus.WAITING)
+PATIENCE = timedelta(seconds=5)
+"""A shorter wait for an ESP is part of sending."""
+LOOK_EVERY_S = 1.0
+"""How long a change that nobody told us about (the clock, another process) goes unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A batch on its way to its ESP."""
+
+    batch: ClaimedBatch
+    future: "Future[BatchAnswer]"
+
+
+@dataclass(slots=True, kw_only=True)
+class Floor:
+    """What the sending process knows beside the database: connections, pace, calls under way."""
+
+    configs: Mapping[EspName, EspConfig]
+    identity: Identity
+    distribution: EspDistribution
+    rng: random.Random
+    pace: dict[EspName, Pace]
+    adapters: dict[EspName, EspAdapter] = field(default_factory=dict)
+    calls: dict[int, Call] = field(default_factory=dict)
+    """By batch id; a call stays until its outcome is committed."""
+    looked_up: dict[EspName, datetime] = field(default_factory=dict)
+    """When the account of an ESP was last looked up, with or without success."""
+    may_claim: bool = False
+    """Whether the accounts were looked up, or waited for long enough."""
+    mailings: dict[int, Mailing] = field(default_factory=dict)
+    fits: dict[tuple[int, EspName], int] = field(default_factory=dict)
+    """Recipients of a campaign that one call took last, where that was not all of them."""
+
+    def forget(self, campaign_id: int) -> None:
+        self.mailings.pop(campaign_id, None)
+        for esp in self.configs:
+            self.fits.pop((campaign_id, esp), None)
+
+
+class Step:
+    """Record, plan, claim and finish in one session; the caller commits, then calls."""
+
+    def __init__(self, floor: Floor, session: Session, now: datetime) -> None:
+        self._floor, self._session, self._now = floor, session, now
+        self._standings = load(session, floor.configs, now)
+        self._recorded: set[int] = set()
+        self.claimed: list[tuple[ClaimedBatch, Mailing]] = []
+        self.pause = LOOK_EVERY_S
+        """Seconds until the next step, if nothing happens before."""
+        self.stood_still = False
+        """Whether a campaign came to a stand, so that those who wait for it look."""
+
+    def note_accounts(self, seen: Mapping[EspName, "Future[Account]"]) -> None:
+        """Keep what look-ups said; one that failed changes nothing but is not repeated at once."""
+        for esp, future in seen.items():
+            error = future.exception()
+            if error is None:
+                save_account(self._session, esp, future.result(), self._now)
+            elif isinstance(error, EspError):
+                log.info("%s: account look-up failed: %s", esp, error.reason)
+            else:
+                log.error("%s: account look-up failed", esp, exc_info=error)
+        if seen:
+            self._session.flush()
+            self._standings = load(self._session, self._floor.configs, self._now)
+
+    def record(self, calls: Iterable[Call]) -> None:
+        """Write what finished calls came to."""
+        for call in calls:
+            batch = call.batch
+            outcome = outcome_of(call.future, len(batch.sends))
+            record(self._session, batch, outcome, self._now)
+            self._recorded.add(batch.id)
+            self._learn(batch, outcome)
+            self._react(batch, outcome)
+
+    def advance(self) -> None:
+        """Plan, end and claim, as far as ESPs have room; each campaign in its turn."""
+        queued = []
+        for campaign in running(self._session):
+            if campaign.status is CampaignStatus.PLANNING:
+                plan_chunk(self._session, campaign, self._now)
+                self.pause = 0.0
+            elif campaign.queued:
+                queued.append(campaign)
+            elif not campaign.sending:
+                finish(self._session, campaign, self._now)
+                self._stand(campaign)
+        while queued and self._floor.may_claim:
+            queued = [campaign for campaign in queued if self._claim(campaign)]
+
+    def _learn(self, batch: ClaimedBatch, outcome: BatchOutcome) -> None:
+        """What a call says about its ESP, and about how many of these mails fit into one."""
+        said = verdict(outcome.results)
+        before = self._standings[batch.esp]
+        after = breaker_after(
+            before.breaker, said, self._now, probe=batch.probe, jitter=self._floor.rng.random()
+        )
+        if after != before.breaker:
+            save_breaker(self._session, batch.esp, after)
+        returned = sum(r.outcome in GIVEN_BACK for r in outcome.results)
+        self._standings[batch.esp] = replace(before, breaker=after).after_claim(-returned)
+        accepted = sum(r.outcome is Outcome.ACCEPTED for r in outcome.results)
+        failed = said.outcome in (Outcome.UNKNOWN, Outcome.ESP_UNAVAILABLE)
+        note_outcomes(self._session, batch.esp, self._now, successes=accepted, failures=int(failed))
+        note_day(self._session, batch.esp, outcome, self._now)
+        self._learn_fit(batch, sum(result is not NOT_FIT for result in outcome.results))
+
+    def _learn_fit(self, batch: ClaimedBatch, fit: int) -> None:
+        key = (batch.campaign_id, batch.esp)
+        if fit < len(batch.sends):
+            self._floor.fits[key] = fit
+        elif key in self._floor.fits:
+            self._floor.fits[key] = max(self._floor.fits[key], fit * 2)
+
+    def _react(self, batch: ClaimedBatch, outcome: BatchOutcome) -> None:
+        campaign = self._session.get(Campaign, batch.campaign_id, populate_existing=True)
+        if campaign is None:
+            return
+        if campaign.status is CampaignStatus.CANCELLED:
+            cancel_queued(self._session, campaign.id, self._now)
+            self.stood_still = True
+        refused = [r for r in outcome.results if r.outcome is Outcome.MESSAGE_REJECTED]
+        if refused and campaign.status in RUNNING:
+            self._pause_campaign(campaign, f"{batch.esp} refused the message: {refused[0].reason}")
+        elif campaign.status not in RUNNING:
+            self.stood_still = True
+
+    def _claim(self, campaign: Campaign) -> bool:
+        """Claim one batch; whether another may be tried in this step."""
+        allowed = [s for s in self._standings.values() if campaign.esp in (None, s.esp)]
+        order = self._rank(campaign, allowed)
+        if not order:
+            self._rest(campaign, allowed)
+            return False
+        standing = self._standings[order[0]]
+        if self._under_way(standing.esp) >= standing.concurrency:
+            return False
+        ready_in = self._floor.pace[standing.esp].ready_in()
+        if ready_in > 0:
+            self.pause = min(self.pause, ready_in)
+            return False
+        mailing = self._mailing(campaign)
+        if mailing is None:
+            return False
+        return self._take(campaign, standing, mailing)
+
+    def _take(self, campaign: Campaign, standing: Standing, mailing: Mailing) -> bool:
+        esp = standing.esp
+        most = min(
+            self._floor.adapters[esp].max_batch,
+            self._floor.fits.get((campaign.id, esp), standing.batch_size),
+        )
+        batch = claim(
+            self._session,
+            campaign,
+            esp,
+            batch_size(standing, most=most),
+            self._now,
+            probe=standing.breaker.wants_probe(),
+        )
+        if campaign.status is CampaignStatus.WAITING:
+            campaign.status, campaign.reason, campaign.resume_at = (
+                CampaignStatus.SENDING,
+                None,
+                None,
+            )
+        if batch is None:
+            self.pause = 0.0  # all of them were skipped, or none was left: look again
+            return False
+        self._standings[esp] = standing.after_claim(len(batch.sends))
+        self._floor.pace[esp].take(len(batch.sends), standing.per_second)
+        self.claimed.append((batch, mailing))
+        return True
+
+    def _rank(self, campaign: Campaign, allowed: list[Standing]) -> list[EspName]:
+        claimed: dict[EspName, int] = {}
+        if self._floor.distribution is EspDistribution.BALANCED:
+            counts = tallies(self._session, campaign.id, TallyKind.CLAIMED)
+            claimed = {EspName(name): n for name, n in counts.items()}
+        return rank(
+            allowed,
+            self._now,
+            rng=self._floor.rng,
+            distribution=self._floor.distribution,
+            claimed=claimed,
+            probing=self._probing(),
+        )
+
+    def _rest(self, campaign: Campaign, allowed: list[Standing]) -> None:
+        """No ESP may get anything now: stay for a moment, or wait and say for what."""
+        if (
+            self._probing()
+            or campaign.sending
+            or any(batch.campaign_id == campaign.id for batch, _ in self.claimed)
+        ):
+            return  # an answer is on its way, and with it the next step
+        times = [eligible_again_at(standing, self._now) for standing in allowed]
+        at = min((time for time in times if time is not None), default=None)
+        if at is not None and at - self._now <= PATIENCE:
+            self.pause = min(self.pause, (at - self._now).total_seconds())
+            return
+        reasons = [f"{s.esp} {why_not(s, self._now)}" for s in allowed]
+        campaign.status, campaign.resume_at = CampaignStatus.WAITING, at
+        campaign.reason = "; ".join(reasons) or "no ESP is configured"
+        self.stood_still = True
+
+    def _mailing(self, campaign: Campaign) -> Mailing | None:
+        mailing = self._floor.mailings.get(campaign.id)
+        if mailing is None:
+            try:
+                mailing = Mailing(campaign, self._floor.identity)
+            except TemplateError as error:
+                self._pause_campaign(campaign, f"{error.field}: {error}")
+                return None
+            self._floor.mailings[campaign.id] = mailing
+        return mailing
+
+    def _pause_campaign(self, campaign: Campaign, reason: str) -> None:
+        campaign.status, campaign.reason = CampaignStatus.PAUSED, reason
+        self._stand(campaign)
+
+    def _stand(self, campaign: Campaign) -> None:
+        self._floor.forget(campaign.id)
+        self.stood_still = True
+
+    def _under_way(self, esp: EspName) -> int:
+        return sum(batch.esp is esp for batch in self._batches())
+
+    def _probing(self) -> set[EspName]:
+        return {batch.esp for batch in self._batches() if batch.probe}
+
+    def _batches(self) -> Iterable[ClaimedBatch]:
+        """What a crash right after this step's commit would leave unknown."""
+        for batch_id, call in self._floor.calls.items():
+            if batch_id not in self._recorded:
+                yield call.batch
+        for batch, _ in self.claimed:
+            yield batch
+
+
+GIVEN_BACK = frozenset(
+    {Outcome.MESSAGE_REJECTED, Outcome.THROTTLED, Outcome.ESP_UNAVAILABLE, Outcome.NOT_TAKEN}
+)
+"""Definite refusals: their quota is free again."""
+
+
+def running(session: Session) -> list[Campaign]:
+    """The campaigns with something to do, fresh from the database, oldest first."""
+    return list(
+        session.scalars(
+            select(Campaign)
+            .where(Campaign.status.in_(RUNNING))
+            .order_by(Campaign.id)
+            .execution_options(populate_existing=True)
+        )
+    )

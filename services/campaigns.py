@@ -1,0 +1,248 @@
+"""Campaigns as the API sees them: made once, found again, told as they stand."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from config.esp_config import EspName
+from database.models import (
+    Campaign,
+    CampaignKind,
+    CampaignStatus,
+    EmailSend,
+    IdempotencyKey,
+    SendBatch,
+    SendStatus,
+    SkipReason,
+    Subscriber,
+    TallyKind,
+)
+from services.ledger.counters import move, tallies, tally
+from utils.addresses import InvalidAddress, normalise
+
+STILL = frozenset(
+    {
+        CampaignStatus.PAUSED,
+        CampaignStatus.SENT,
+        CampaignStatus.NEEDS_REVIEW,
+        CampaignStatus.CANCELLED,
+    }
+)
+"""Statuses that only a person (or, for unknowns, a webhook) moves on."""
+
+DUPLICATE_WITHIN = timedelta(hours=24)
+COUNTS = tuple(status.value for status in SendStatus if status is not SendStatus.SKIPPED)
+DELIVERY = ("delivered", "bounced", "complained", "opened", "clicked", "unsubscribed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCampaign:
+    """What is to be sent, by whom and to whom; checked already."""
+
+    name: str
+    subject: str
+    html: str | None
+    text: str | None
+    from_email: str
+    from_name: str | None
+    reply_to: str | None
+    audience: Mapping[str, Any]
+    """{} = all active, {"tags": [...]} = any of them, {"emails": [...]} = known ones."""
+    esp: EspName | None
+    track_opens: bool
+    track_clicks: bool
+    tags: tuple[str, ...]
+
+    @property
+    def content_hash(self) -> str:
+        """The same for the same mailing: content, sender and audience; not its name."""
+        said = {name: value for name, value in asdict(self).items() if name != "name"}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A campaign found again: the same key and request, or the same mailing."""
+
+    campaign_id: int
+    same_request: bool = True
+
+
+def create(
+    session: Session,
+    new: NewCampaign,
+    *,
+    now: datetime,
+    sandbox: bool,
+    idempotency_key: str | None = None,
+    fingerprint: str = "",
+) -> Campaign:
+    """Write a campaign that is to be planned; its audience is the list as it is now."""
+    audience, dropped = _audience(new.audience)
+    campaign = Campaign(
+        kind=CampaignKind.CAMPAIGN,
+        status=CampaignStatus.PLANNING,
+        sandbox=sandbox,
+        content_hash=new.content_hash,
+        idempotency_key=idempotency_key,
+        plan_until=session.scalar(select(func.max(Subscriber.id))),
+        created_at=now,
+        last_step_at=now,
+        **{**asdict(new), "audience": audience, "tags": list(new.tags)},
+    )
+    session.add(campaign)
+    session.flush()
+    if idempotency_key is not None:
+        session.add(
+            IdempotencyKey(
+                key=idempotency_key,
+                fingerprint=fingerprint,
+                campaign_id=campaign.id,
+                created_at=now,
+            )
+        )
+    nobody = sum(dropped.values())
+    move(session, campaign.id, now, {"planned": nobody, "skipped": nobody})
+    tally(session, campaign.id, TallyKind.SKIPPED, dropped)
+    return campaign
+
+
+def find_by_key(session: Session, key: str, fingerprint: str) -> Told | None:
+    """The campaign that a request with this key made, if there was one."""
+    found = session.get(IdempotencyKey, key)
+    if found is None or found.campaign_id is None:
+        return None
+    return Told(found.campaign_id, same_request=found.fingerprint == fingerprint)
+
+
+def find_duplicate(session: Session, new: NewCampaign, now: datetime) -> Told | None:
+    """The same mailing to the same audience within the last day, if it reached anybody."""
+    reached = Campaign.accepted + Campaign.unknown + Campaign.sending + Campaign.queued
+    found = session.scalar(
+        select(Campaign.id)
+        .where(
+            Campaign.content_hash == new.content_hash,
+            Campaign.created_at > now - DUPLICATE_WITHIN,
+            (reached > 0) | (Campaign.status == CampaignStatus.PLANNING),
+        )
+        .order_by(Campaign.id.desc())
+        .limit(1)
+    )
+    return Told(found) if found is not None else None
+
+
+def stands_still(campaign: Campaign) -> bool:
+    """Whether nothing about it changes until somebody acts."""
+    return campaign.status in STILL and campaign.sending == 0
+
+
+def report(session: Session, campaign: Campaign, now: datetime) -> dict[str, Any]:
+    """A campaign as every answer tells it; `planned` = all `counts` and `skipped`."""
+    ended = campaign.finished_at or now
+    return {
+        "campaign_id": campaign.id,
+        "name": campaign.name,
+        "subject": campaign.subject,
+        "status": campaign.status.value,
+        "reason": campaign.reason,
+        "planned": campaign.planned,
+        "counts": {name: getattr(campaign, name) for name in COUNTS},
+        "skipped": tallies(session, campaign.id, TallyKind.SKIPPED),
+        "by_esp": tallies(session, campaign.id, TallyKind.ACCEPTED),
+        "delivery": {name: getattr(campaign, name) for name in DELIVERY},
+        "failovers": _failovers(session, campaign.id),
+        "duration_seconds": round((ended - campaign.created_at).total_seconds(), 3),
+        "sandbox": campaign.sandbox,
+        "created_at": campaign.created_at.isoformat(),
+        "resume_at": campaign.resume_at.isoformat() if campaign.resume_at else None,
+    }
+
+
+def page(session: Session, *, after: int | None, limit: int) -> list[Campaign]:
+    """Campaigns, the newest first; `after` is the last id of the page before."""
+    statement = select(Campaign).where(Campaign.kind == CampaignKind.CAMPAIGN)
+    if after is not None:
+        statement = statement.where(Campaign.id < after)
+    return list(session.scalars(statement.order_by(Campaign.id.desc()).limit(limit)))
+
+
+def sends_page(
+    session: Session,
+    campaign: Campaign,
+    *,
+    status: SendStatus | None,
+    after: int,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Sends of a campaign in the order of their ids, those after the id `after`."""
+    # The range by id keeps to the primary key; "+ 0" keeps SQLite from scanning an index
+    # on (campaign_id, …) from its beginning for each page.
+    statement = select(EmailSend).where(
+        EmailSend.id.between(
+            max(after + 1, campaign.first_send_id or 0), campaign.last_send_id or 0
+        ),
+        EmailSend.campaign_id + 0 == campaign.id,
+    )
+    if status is not None:
+        statement = statement.where(EmailSend.status == status)
+    sends = session.scalars(statement.order_by(EmailSend.id).limit(limit))
+    return [_tell_send(send) for send in sends]
+
+
+def _tell_send(send: EmailSend) -> dict[str, Any]:
+    return {
+        "id": send.id,
+        "email": send.email_key,
+        "status": send.status.value,
+        "reason": send.reason,
+        "esp": send.esp.value if send.esp else None,
+        "esp_message_id": send.esp_message_id,
+        "attempt": send.attempt,
+        "delivery": send.delivery.value,
+        "opened": send.opened,
+        "clicked": send.clicked,
+        "unsubscribed": send.unsubscribed,
+        "settled_at": send.settled_at.isoformat() if send.settled_at else None,
+    }
+
+
+def _audience(asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+    """What the planner reads, and how many addresses it will not see, by reason."""
+    if "emails" not in asked:
+        return dict(asked), {}
+    keys: dict[str, None] = {}
+    dropped = {SkipReason.DUPLICATE.value: 0, SkipReason.INVALID.value: 0}
+    for address in asked["emails"]:
+        try:
+            key = normalise(address).key
+        except InvalidAddress:
+            dropped[SkipReason.INVALID.value] += 1
+            continue
+        if key in keys:
+            dropped[SkipReason.DUPLICATE.value] += 1
+        keys[key] = None
+    return {"emails": list(keys)}, dropped
+
+
+def _failovers(session: Session, campaign_id: int) -> list[dict[str, Any]]:
+    found = []
+    for change, sends in tallies(session, campaign_id, TallyKind.FAILOVER).items():
+        refuser, _, taker = change.partition(">")
+        reason = session.scalar(
+            select(SendBatch.detail)
+            .where(
+                SendBatch.campaign_id == campaign_id,
+                SendBatch.esp == EspName(refuser),
+                SendBatch.requeued > 0,
+            )
+            .order_by(SendBatch.id.desc())
+            .limit(1)
+        )
+        found.append({"from": refuser, "to": taker, "sends": sends, "reason": reason})
+    return found

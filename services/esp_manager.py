@@ -1,0 +1,99 @@
+"""Which ESP gets the next batch, and how large it may be: pure functions of standings."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from random import Random
+
+from config.esp_config import EspName
+from config.settings import EspDistribution
+from database.models import BreakerState
+from services.standing import Standing
+
+ENOUGH_ACCEPTED = 1_000
+"""Accepted sends in the window below which reputation excludes nobody: chance, not a record."""
+LOWEST_SCORE = 0.80
+"""An ESP that loses more than one mail in five does more harm than waiting does."""
+
+
+def why_not(standing: Standing, now: datetime, *, probing: bool = False) -> str | None:
+    """Why an ESP may get no batch now, in words for a person; `None` when it may.
+
+    `probing`: its probe is under way, and nothing else may be.
+    """
+    breaker = standing.breaker
+    if breaker.state is BreakerState.OPEN and breaker.open_until and breaker.open_until > now:
+        return f"rests until {_clock(breaker.open_until)} after: {breaker.last_error}"
+    if breaker.wants_probe() and probing:
+        return f"is being probed after: {breaker.last_error}"
+    if breaker.throttled_until is not None and breaker.throttled_until > now:
+        return f"asked us to wait until {_clock(breaker.throttled_until)}: {breaker.last_error}"
+    if standing.day.left == 0:
+        return f"daily limit of {standing.day.limit} used, until {_clock(standing.day.resets_at)}"
+    if standing.month.left == 0:
+        month = standing.month
+        return f"monthly limit of {month.limit} used, until {_clock(month.resets_at)}"
+    if standing.accepted_in_window >= ENOUGH_ACCEPTED and standing.score < LOWEST_SCORE:
+        return f"reputation {standing.score:.0%} is below {LOWEST_SCORE:.0%}"
+    return None
+
+
+def eligible_again_at(standing: Standing, now: datetime) -> datetime | None:
+    """When time alone makes an ESP eligible; `None` when it is, or time alone does not."""
+    breaker = standing.breaker
+    times = [
+        breaker.open_until if breaker.state is BreakerState.OPEN else None,
+        breaker.throttled_until,
+        standing.day.resets_at if standing.day.left == 0 else None,
+        standing.month.resets_at if standing.month.left == 0 else None,
+    ]
+    return max((time for time in times if time is not None and time > now), default=None)
+
+
+def rank(
+    standings: Collection[Standing],
+    now: datetime,
+    *,
+    rng: Random,
+    distribution: EspDistribution = EspDistribution.PRIORITY,
+    claimed: Mapping[EspName, int] | None = None,
+    probing: Collection[EspName] = (),
+) -> list[EspName]:
+    """The eligible ESPs, the one for the next batch first.
+
+    `priority`: by priority, and within one by Thompson sampling (each draws from its
+    posterior), which finds the better one without ever writing the other off; ranking by
+    a lower bound would starve the one with little data.
+    `balanced`: the one with the fewest recipients `claimed` in this campaign first.
+    """
+    eligible = [
+        standing
+        for standing in standings
+        if why_not(standing, now, probing=standing.esp in probing) is None
+    ]
+    if distribution is EspDistribution.BALANCED:
+        counts = claimed or {}
+        eligible.sort(key=lambda standing: (counts.get(standing.esp, 0), standing.priority))
+    else:
+        eligible.sort(key=lambda standing: (standing.priority, -_draw(standing, rng)))
+    return [standing.esp for standing in eligible]
+
+
+def batch_size(standing: Standing, *, most: int) -> int:
+    """Recipients the next batch may have: never more than one second's allowance (at least
+    1), what the quota leaves, or `most`; a probe has one."""
+    if standing.breaker.wants_probe():
+        return 1
+    sizes = [most, standing.batch_size]
+    if standing.per_second is not None:
+        sizes.append(max(1, int(standing.per_second)))
+    if standing.left is not None:
+        sizes.append(standing.left)
+    return min(sizes)
+
+
+def _draw(standing: Standing, rng: Random) -> float:
+    return rng.betavariate(*standing.posterior) * standing.complaint_factor
+
+
+def _clock(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")

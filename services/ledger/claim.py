@@ -1,0 +1,188 @@
+"""Claim sends for one call: committed as `sending` before the first byte leaves."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    case,
+    delete,
+    exists,
+    insert,
+    literal,
+    literal_column,
+    null,
+    select,
+    update,
+)
+from sqlalchemy.orm import Session
+
+from config.esp_config import EspName
+from database.models import (
+    BatchState,
+    Campaign,
+    EmailSend,
+    SendBatch,
+    SendStatus,
+    SkipReason,
+    Subscriber,
+    SubscriberStatus,
+    TallyKind,
+)
+from list_manager import suppressed
+from services.ledger.counters import move, tally
+from services.standing import hour_of, reserve_quota
+
+# The partial index is used only where the statement says the very words of its condition.
+QUEUED: ColumnElement[str] = literal_column("'queued'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedBatch:
+    """Sends that one call may carry; committed as `sending` before the call is made."""
+
+    id: int
+    campaign_id: int
+    esp: EspName
+    sends: Sequence[Row[Any]]
+    """send_id, attempt, subscriber_id, email, email_hash, first_name, last_name,
+    attributes, tags: in the order of send ids."""
+    quota_hour: datetime
+    probe: bool
+
+
+def claim(
+    session: Session, campaign: Campaign, esp: EspName, n: int, now: datetime, *, probe: bool
+) -> ClaimedBatch | None:
+    """Move up to `n` queued sends to `sending` under a new batch, with quota reserved.
+
+    Rows whose person left meanwhile become `skipped`. `None` when nothing was claimed.
+    """
+    batch_id = _new_batch(session, campaign.id, esp, now)
+    rows = session.execute(_claim_statement(session, campaign.id, esp, n, batch_id, now)).all()
+    taken = sorted(row.id for row in rows if row.status is SendStatus.SENDING)
+    _count_skipped(session, campaign.id, rows)
+    counters = {"queued": -len(rows), "sending": len(taken), "skipped": len(rows) - len(taken)}
+    move(session, campaign.id, now, counters)
+    if not taken:
+        session.execute(delete(SendBatch).where(SendBatch.id == batch_id))
+        return None
+    session.execute(
+        update(SendBatch)
+        .where(SendBatch.id == batch_id)
+        .values(size=len(taken), first_send_id=taken[0], last_send_id=taken[-1])
+    )
+    reserve_quota(session, esp, len(taken), hour_of(now))
+    tally(session, campaign.id, TallyKind.CLAIMED, {esp.value: len(taken)})
+    changes = Counter(
+        f"{row.refused_by.value}>{esp.value}"
+        for row in rows
+        if row.status is SendStatus.SENDING and row.refused_by not in (None, esp)
+    )
+    tally(session, campaign.id, TallyKind.FAILOVER, changes)
+    return ClaimedBatch(
+        id=batch_id,
+        campaign_id=campaign.id,
+        esp=esp,
+        sends=batch_sends(session, batch_id, taken[0], taken[-1]),
+        quota_hour=hour_of(now),
+        probe=probe,
+    )
+
+
+def _new_batch(session: Session, campaign_id: int, esp: EspName, now: datetime) -> int:
+    row = session.execute(
+        insert(SendBatch)
+        .values(
+            campaign_id=campaign_id,
+            esp=esp,
+            state=BatchState.SENDING,
+            size=0,
+            first_send_id=0,
+            last_send_id=0,
+            quota_hour=hour_of(now),
+            started_at=now,
+        )
+        .returning(SendBatch.id)
+    )
+    return int(row.scalar_one())
+
+
+def _claim_statement(
+    session: Session, campaign_id: int, esp: EspName, n: int, batch_id: int, now: datetime
+) -> Any:
+    chosen = (
+        select(EmailSend.id)
+        .where(EmailSend.campaign_id == campaign_id, EmailSend.status == QUEUED)
+        .order_by(EmailSend.id)
+        .limit(n)
+    )
+    if session.get_bind().dialect.name == "postgresql":
+        chosen = chosen.with_for_update(skip_locked=True)
+    kept_from = _kept_from(now)
+    return (
+        update(EmailSend)
+        .where(EmailSend.id.in_(chosen), EmailSend.status == QUEUED)
+        .values(
+            status=case((kept_from.is_(None), SendStatus.SENDING), else_=SendStatus.SKIPPED),
+            reason=kept_from,
+            attempt=EmailSend.attempt + case((kept_from.is_(None), 1), else_=0),
+            esp=esp,
+            batch_id=batch_id,
+            claimed_at=now,
+        )
+        .returning(EmailSend.id, EmailSend.status, EmailSend.reason, EmailSend.refused_by)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _kept_from(now: datetime) -> ColumnElement[str | None]:
+    """Why the person of a send must not be written to any more; NULL when they may be."""
+    person = select(Subscriber.id).where(Subscriber.id == EmailSend.subscriber_id)
+    return case(
+        (~exists(person), literal(SkipReason.ERASED.value)),
+        (
+            exists(person.where(suppressed(Subscriber.email_hash, now))),
+            literal(SkipReason.SUPPRESSED.value),
+        ),
+        (
+            ~exists(person.where(Subscriber.status == SubscriberStatus.ACTIVE)),
+            literal(SkipReason.NOT_ACTIVE.value),
+        ),
+        else_=null(),
+    )
+
+
+def batch_sends(
+    session: Session, batch_id: int, first: int, last: int, *, outer: bool = False
+) -> Sequence[Row[Any]]:
+    """The sends of a batch with what their mails are made of (`outer`: also of the erased)."""
+    return session.execute(
+        select(
+            EmailSend.id.label("send_id"),
+            EmailSend.attempt,
+            EmailSend.subscriber_id,
+            Subscriber.email,
+            Subscriber.email_hash,
+            Subscriber.first_name,
+            Subscriber.last_name,
+            Subscriber.attributes,
+            Subscriber.tags,
+        )
+        .join(Subscriber, Subscriber.id == EmailSend.subscriber_id, isouter=outer)
+        .where(
+            EmailSend.id.between(first, last),
+            EmailSend.batch_id == batch_id,
+            EmailSend.status == SendStatus.SENDING,
+        )
+        .order_by(EmailSend.id)
+    ).all()
+
+
+def _count_skipped(session: Session, campaign_id: int, rows: Sequence[Row[Any]]) -> None:
+    reasons = Counter(row.reason for row in rows if row.status is SendStatus.SKIPPED)
+    tally(session, campaign_id, TallyKind.SKIPPED, reasons)

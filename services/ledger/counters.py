@@ -1,0 +1,54 @@
+"""The counters of a campaign, kept in the transaction that moves a send.
+
+After every commit: planned = skipped + queued + sending + accepted + rejected + unknown + cancelled.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy.orm import Session
+
+from database.models import Campaign, CampaignTally, TallyKind
+from database.upsert import add_to
+
+
+def move(session: Session, campaign_id: int, now: datetime, by: Mapping[str, int]) -> None:
+    """Add to counters of a campaign."""
+    session.execute(
+        update(Campaign)
+        .where(Campaign.id == campaign_id)
+        .values(
+            {getattr(Campaign, name): getattr(Campaign, name) + n for name, n in by.items()}
+            | {Campaign.last_step_at: now}
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def tally(session: Session, campaign_id: int, kind: TallyKind, by: Mapping[str, int]) -> None:
+    """Add to the keyed counters of a campaign."""
+    for key, n in by.items():
+        if n:
+            primary_key = {"campaign_id": campaign_id, "kind": kind, "key": key}
+            add_to(session, CampaignTally, primary_key, {"n": n})
+
+
+def tallies(session: Session, campaign_id: int, kind: TallyKind) -> dict[str, int]:
+    """The keyed counters of a campaign that are not zero."""
+    rows = session.execute(
+        select(CampaignTally.key, CampaignTally.n)
+        .where(
+            CampaignTally.campaign_id == campaign_id,
+            CampaignTally.kind == kind,
+            CampaignTally.n != 0,
+        )
+        .order_by(CampaignTally.key)
+    )
+    return dict(rows.tuples().all())
+
+
+def changed(result: Any) -> int:
+    """How many rows a statement changed."""
+    return cast("CursorResult[Any]", result).rowcount

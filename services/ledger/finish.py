@@ -1,0 +1,73 @@
+"""End a campaign, if every send is accounted for."""
+
+from collections import Counter
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from database.models import Campaign, CampaignStatus, EmailSend, SendStatus, SkipReason, TallyKind
+from services.ledger.claim import QUEUED
+from services.ledger.counters import changed, move, tallies
+
+COUNTED_ONLY = frozenset({SkipReason.DUPLICATE, SkipReason.UNKNOWN_SUBSCRIBER, SkipReason.INVALID})
+"""Reasons that have no row in the ledger."""
+
+
+def finish(session: Session, campaign: Campaign, now: datetime) -> None:
+    """End a campaign that has nothing queued and nothing under way.
+
+    It is `sent` only if its ledger, counted row by row, agrees with its counters and
+    nothing is unknown; else it needs review.
+    """
+    session.refresh(campaign)
+    campaign.status, campaign.reason = _verdict(campaign, _counted(session, campaign.id))
+    campaign.resume_at, campaign.finished_at = None, now
+
+
+def cancel_queued(session: Session, campaign_id: int, now: datetime) -> int:
+    """Take out of the queue what is in it; what a call carries meanwhile is not touched."""
+    cancelled = changed(
+        session.execute(
+            update(EmailSend)
+            .where(EmailSend.campaign_id == campaign_id, EmailSend.status == QUEUED)
+            .values(status=SendStatus.CANCELLED, settled_at=now)
+            .execution_options(synchronize_session=False)
+        )
+    )
+    move(session, campaign_id, now, {"queued": -cancelled, "cancelled": cancelled})
+    return cancelled
+
+
+def _counted(session: Session, campaign_id: int) -> Counter[SendStatus]:
+    counted = Counter(
+        dict(
+            session.execute(
+                select(EmailSend.status, func.count())
+                .where(EmailSend.campaign_id == campaign_id)
+                .group_by(EmailSend.status)
+            )
+            .tuples()
+            .all()
+        )
+    )
+    skipped = tallies(session, campaign_id, TallyKind.SKIPPED)
+    counted[SendStatus.SKIPPED] += sum(skipped.get(reason, 0) for reason in COUNTED_ONLY)
+    return counted
+
+
+def _verdict(campaign: Campaign, counted: Counter[SendStatus]) -> tuple[CampaignStatus, str | None]:
+    differ = [status.value for status in SendStatus if counted[status] != _kept(campaign, status)]
+    if differ or counted.total() != campaign.planned:
+        words = ", ".join(differ) or "planned"
+        return CampaignStatus.NEEDS_REVIEW, f"ledger and counters differ: {words}"
+    if campaign.unknown:
+        return CampaignStatus.NEEDS_REVIEW, (
+            f"the outcome of {campaign.unknown} sends is not known: they may have been sent; "
+            "a webhook settles them, or `resolve` does"
+        )
+    return CampaignStatus.SENT, None
+
+
+def _kept(campaign: Campaign, status: SendStatus) -> int:
+    return int(getattr(campaign, status.value))

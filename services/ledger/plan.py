@@ -1,0 +1,145 @@
+"""Write the ledger of a campaign: one row per person of its audience, chunk by chunk.
+
+Nothing is sent before the plan is complete. Each chunk is one transaction with the
+watermark in the campaign's row, so that a plan cut short goes on where it stopped.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    null,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from database.models import (
+    Campaign,
+    CampaignStatus,
+    EmailSend,
+    SendStatus,
+    SkipReason,
+    Subscriber,
+    SubscriberStatus,
+    TallyKind,
+)
+from list_manager import suppressed
+from services.ledger.counters import move, tally
+
+IDS_PER_CHUNK = 10_000
+EMAILS_PER_CHUNK = 1_000
+
+_COLUMNS = ["campaign_id", "subscriber_id", "email_key", "mailbox_provider", "status", "reason"]
+
+
+def plan_chunk(session: Session, campaign: Campaign, now: datetime) -> None:
+    """Plan the next part of the audience; the last part moves the campaign to `sending`."""
+    emails: list[str] | None = campaign.audience.get("emails")
+    if emails is not None:
+        last = _plan_emails(session, campaign, emails, now)
+    else:
+        last = _plan_ids(session, campaign, now)
+    if last:
+        campaign.status = CampaignStatus.SENDING
+
+
+def _plan_ids(session: Session, campaign: Campaign, now: datetime) -> bool:
+    until = campaign.plan_until or 0
+    upto = min(campaign.planned_through + IDS_PER_CHUNK, until)
+    people = select(Subscriber).where(
+        Subscriber.id > campaign.planned_through,
+        Subscriber.id <= upto,
+        Subscriber.status == SubscriberStatus.ACTIVE,
+    )
+    tags: list[str] | None = campaign.audience.get("tags")
+    if tags is not None:
+        people = people.where(_has_any(session, tags))
+    _insert(session, campaign, people, now)
+    campaign.planned_through = upto
+    return upto >= until
+
+
+def _plan_emails(session: Session, campaign: Campaign, emails: list[str], now: datetime) -> bool:
+    after = campaign.planned_through
+    keys = emails[after : after + EMAILS_PER_CHUNK]
+    planned = _insert(
+        session, campaign, select(Subscriber).where(Subscriber.email_key.in_(keys)), now
+    )
+    nobody = len(keys) - planned
+    move(session, campaign.id, now, {"planned": nobody, "skipped": nobody})
+    tally(session, campaign.id, TallyKind.SKIPPED, {SkipReason.UNKNOWN_SUBSCRIBER.value: nobody})
+    campaign.planned_through = after + len(keys)
+    return campaign.planned_through >= len(emails)
+
+
+def _insert(session: Session, campaign: Campaign, people: Select[Subscriber], now: datetime) -> int:
+    """Add ledger rows for `people`, counted by status and reason; return how many."""
+    before = session.scalar(select(func.max(EmailSend.id))) or 0
+    kept_from = case(
+        (suppressed(Subscriber.email_hash, now), literal(SkipReason.SUPPRESSED.value)),
+        (Subscriber.status != SubscriberStatus.ACTIVE, literal(SkipReason.NOT_ACTIVE.value)),
+        else_=null(),
+    )
+    source = people.with_only_columns(
+        literal(campaign.id),
+        Subscriber.id,
+        Subscriber.email_key,
+        Subscriber.mailbox_provider,
+        case(
+            (kept_from.is_(None), literal(SendStatus.QUEUED.value)),
+            else_=literal(SendStatus.SKIPPED.value),
+        ),
+        kept_from,
+    ).order_by(Subscriber.id)
+    insert = postgresql.insert if _is_postgresql(session) else sqlite.insert
+    session.execute(
+        insert(EmailSend)
+        .from_select(_COLUMNS, source, include_defaults=False)
+        .on_conflict_do_nothing(index_elements=["campaign_id", "email_key"])
+    )
+    return _count(session, campaign, before, now)
+
+
+def _count(session: Session, campaign: Campaign, before: int, now: datetime) -> int:
+    planned = 0
+    rows = session.execute(
+        select(
+            EmailSend.status,
+            EmailSend.reason,
+            func.count(),
+            func.min(EmailSend.id),
+            func.max(EmailSend.id),
+        )
+        # "+ 0": the index on (campaign_id, …) would scan the whole campaign for each chunk.
+        .where(EmailSend.id > before, EmailSend.campaign_id + 0 == campaign.id)
+        .group_by(EmailSend.status, EmailSend.reason)
+    ).all()
+    for status, reason, n, first, last in rows:
+        planned += n
+        move(session, campaign.id, now, {"planned": n, status.value: n})
+        if status is SendStatus.SKIPPED:
+            tally(session, campaign.id, TallyKind.SKIPPED, {str(reason): n})
+        campaign.first_send_id = min(campaign.first_send_id or first, first)
+        campaign.last_send_id = max(campaign.last_send_id or last, last)
+    return planned
+
+
+def _has_any(session: Session, tags: list[str]) -> ColumnElement[bool]:
+    if _is_postgresql(session):
+        wanted = cast(postgresql.array(tags), postgresql.ARRAY(String))
+        return func.jsonb_exists_any(Subscriber.tags, wanted)
+    each: Any = func.json_each(Subscriber.tags).table_valued("value")
+    return exists(select(1).select_from(each).where(each.c.value.in_(tags)))
+
+
+def _is_postgresql(session: Session) -> bool:
+    return session.get_bind().dialect.name == "postgresql"

@@ -1,0 +1,203 @@
+"""Record what became of the sends of a batch, once, whoever does it and however late."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import Table, bindparam, literal_column, select, update
+from sqlalchemy.orm import Session
+
+from config.esp_config import EspName
+from database.models import (
+    BatchState,
+    EmailSend,
+    EspPerformanceDay,
+    SendBatch,
+    SendStatus,
+    SuppressionReason,
+    TallyKind,
+)
+from database.upsert import add_to
+from list_manager import suppress
+from services.base import Outcome, SendResult
+from services.ledger.claim import ClaimedBatch, batch_sends
+from services.ledger.counters import changed, move, tally
+from services.standing import ALL_PROVIDERS, reserve_quota
+
+DIED = "the process ended before the ESP's answer was recorded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOutcome:
+    """What became of a batch: one result per send, in order."""
+
+    results: Sequence[SendResult]
+    http_status: int | None
+    detail: str | None
+
+
+def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: datetime) -> None:
+    """Write what became of each send of a batch, once; repeating it changes nothing."""
+    by_outcome: dict[Outcome, list[tuple[int, SendResult]]] = {}
+    for send, result in zip(batch.sends, outcome.results, strict=True):
+        by_outcome.setdefault(result.outcome, []).append((send.send_id, result))
+    moved = {
+        status: _settle(session, batch, status, found, now)
+        for status, found in _by_status(by_outcome).items()
+    }
+    ended = session.execute(
+        update(SendBatch)
+        .where(SendBatch.id == batch.id, SendBatch.state == BatchState.SENDING)
+        .values(
+            state=BatchState.UNKNOWN if Outcome.UNKNOWN in by_outcome else BatchState.DONE,
+            accepted=moved.get(SendStatus.ACCEPTED, 0),
+            rejected=moved.get(SendStatus.REJECTED, 0),
+            unknown=moved.get(SendStatus.UNKNOWN, 0),
+            requeued=moved.get(SendStatus.QUEUED, 0),
+            http_status=outcome.http_status,
+            detail=outcome.detail,
+            finished_at=now,
+        )
+    )
+    if changed(ended) == 0:
+        return  # recorded before; the sends did not move again either
+    counters = {status.value: n for status, n in moved.items()}
+    move(session, batch.campaign_id, now, {**counters, "sending": -sum(moved.values())})
+    accepted = {batch.esp.value: moved.get(SendStatus.ACCEPTED, 0)}
+    tally(session, batch.campaign_id, TallyKind.ACCEPTED, accepted)
+    _give_back(session, batch, moved.get(SendStatus.QUEUED, 0))
+    _suppress_inactive(session, batch, outcome.results, now)
+
+
+def note_day(session: Session, esp: EspName, outcome: BatchOutcome, now: datetime) -> None:
+    """Count a call and its sends in the figures of the day."""
+    counted = Counter(STATUS_AFTER[result.outcome] for result in outcome.results)
+    refused = counted[SendStatus.QUEUED] == len(outcome.results)
+    add_to(
+        session,
+        EspPerformanceDay,
+        {"esp": esp, "mailbox_provider": ALL_PROVIDERS, "day": now.date()},
+        {
+            "calls": 1,
+            "accepted": counted[SendStatus.ACCEPTED],
+            "rejected": counted[SendStatus.REJECTED],
+            "unknown": counted[SendStatus.UNKNOWN],
+            "refused": int(refused),
+        },
+    )
+
+
+def recover(session: Session, now: datetime, *, uncalled: Collection[int] | None = None) -> int:
+    """Settle batches that nobody is calling; return how many sends became unknown.
+
+    Those of a dead process may have been sent: `unknown`, never `queued`. Of this process
+    (`uncalled`: every batch but these) a claim whose commit was in doubt was never called,
+    since a call begins only after its commit is known: those go back to the queue.
+    """
+    found = select(SendBatch).where(SendBatch.state == BatchState.SENDING)
+    if uncalled is not None:
+        found = found.where(SendBatch.id.not_in(uncalled))
+    outcome, why = (Outcome.UNKNOWN, DIED) if uncalled is None else (Outcome.NOT_TAKEN, None)
+    unknown = 0
+    for row in session.scalars(found):
+        batch = ClaimedBatch(
+            id=row.id,
+            campaign_id=row.campaign_id,
+            esp=row.esp,
+            sends=batch_sends(session, row.id, row.first_send_id, row.last_send_id, outer=True),
+            quota_hour=row.quota_hour,
+            probe=False,
+        )
+        results = [SendResult(outcome=outcome, reason=why)] * len(batch.sends)
+        record(session, batch, BatchOutcome(results=results, http_status=None, detail=why), now)
+        unknown += len(results) if outcome is Outcome.UNKNOWN else 0
+    return unknown
+
+
+STATUS_AFTER: dict[Outcome, SendStatus] = {
+    Outcome.ACCEPTED: SendStatus.ACCEPTED,
+    Outcome.RECIPIENT_REJECTED: SendStatus.REJECTED,
+    Outcome.MESSAGE_REJECTED: SendStatus.QUEUED,
+    Outcome.THROTTLED: SendStatus.QUEUED,
+    Outcome.ESP_UNAVAILABLE: SendStatus.QUEUED,
+    Outcome.NOT_TAKEN: SendStatus.QUEUED,
+    Outcome.UNKNOWN: SendStatus.UNKNOWN,
+}
+
+REFUSED = frozenset({Outcome.THROTTLED, Outcome.ESP_UNAVAILABLE})
+"""Outcomes after which another ESP may carry the send: a failover, if one does."""
+
+
+def _by_status(
+    by_outcome: dict[Outcome, list[tuple[int, SendResult]]],
+) -> dict[SendStatus, list[tuple[int, SendResult]]]:
+    found: dict[SendStatus, list[tuple[int, SendResult]]] = {}
+    for outcome, results in by_outcome.items():
+        found.setdefault(STATUS_AFTER[outcome], []).extend(results)
+    return found
+
+
+_SENDS = cast("Table", EmailSend.__table__)
+_SETTLE = (
+    update(_SENDS)
+    .where(
+        _SENDS.c.id == bindparam("send"),
+        _SENDS.c.batch_id == bindparam("batch"),
+        _SENDS.c.status == literal_column("'sending'"),
+    )
+    .values(
+        status=bindparam("new_status"),
+        reason=bindparam("why"),
+        esp_message_id=bindparam("message_id"),
+        settled_at=bindparam("at"),
+        esp=bindparam("carrier"),
+        refused_by=bindparam("refuser"),
+    )
+)
+
+
+def _settle(
+    session: Session,
+    batch: ClaimedBatch,
+    status: SendStatus,
+    results: Iterable[tuple[int, SendResult]],
+    now: datetime,
+) -> int:
+    """Move sends on from `sending`; those that an event settled before stay as they are."""
+    parameters = [
+        {
+            "send": send_id,
+            "batch": batch.id,
+            "new_status": status,
+            "why": result.reason,
+            "message_id": result.message_id,
+            "at": None if status is SendStatus.QUEUED else now,
+            "carrier": None if status is SendStatus.QUEUED else batch.esp,
+            "refuser": batch.esp if result.outcome in REFUSED else None,
+        }
+        for send_id, result in results
+    ]
+    return changed(session.connection().execute(_SETTLE, parameters))
+
+
+def _give_back(session: Session, batch: ClaimedBatch, n: int) -> None:
+    if n:
+        reserve_quota(session, batch.esp, -n, batch.quota_hour)
+        tally(session, batch.campaign_id, TallyKind.CLAIMED, {batch.esp.value: -n})
+
+
+def _suppress_inactive(
+    session: Session, batch: ClaimedBatch, results: Sequence[SendResult], now: datetime
+) -> None:
+    for send, result in zip(batch.sends, results, strict=True):
+        if result.suppress and send.email_hash is not None:
+            suppress(
+                session,
+                send.email_hash,
+                reason=SuppressionReason.ESP_INACTIVE,
+                source=batch.esp.value,
+                evidence=f"send {send.send_id}: {result.reason}",
+                now=now,
+            )

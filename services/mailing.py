@@ -1,0 +1,91 @@
+"""One campaign as mails: its template cut once, filled for each send of a batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row
+
+from database.models import Campaign
+from services.base import Batch, Message, Recipient
+from utils.personalisation import Person, Template
+from utils.tokens import UnsubscribeLink, send_ref, unsubscribe_token
+
+ONE_CLICK = {"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+"""RFC 8058 3.1: with it, the mailbox provider may POST to the List-Unsubscribe URI."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What signs the mails of this installation, and where their links lead."""
+
+    hash_key: bytes = field(repr=False)
+    link_key: bytes = field(repr=False)
+    public_base_url: str
+
+    def unsubscribe_url(self, link: UnsubscribeLink) -> str:
+        return f"{self.public_base_url}/unsubscribe?token={unsubscribe_token(self.link_key, link)}"
+
+
+class Mailing:
+    """Builds the batches of one campaign. Raises a `TemplateError` for a bad template."""
+
+    def __init__(self, campaign: Campaign, identity: Identity) -> None:
+        self._campaign_id = campaign.id
+        self._identity = identity
+        self._template = Template(
+            subject=campaign.subject,
+            html=campaign.html,
+            text=campaign.text,
+            campaign={"id": campaign.id, "name": campaign.name, "subject": campaign.subject},
+        )
+        self._message = Message(
+            from_email=campaign.from_email,
+            from_name=campaign.from_name,
+            reply_to=campaign.reply_to,
+            subject=self._template.subject,
+            html=self._template.html,
+            text=self._template.text,
+            headers=ONE_CLICK,
+            tags=tuple(campaign.tags),
+            track_opens=campaign.track_opens,
+            track_clicks=campaign.track_clicks,
+        )
+
+    def batch(self, sends: Sequence[Row[Any]]) -> Batch:
+        """The call that carries `sends` (rows of `services.ledger.claim.batch_sends`)."""
+        return Batch(
+            message=self._message, recipients=tuple(self._recipient(send) for send in sends)
+        )
+
+    def _recipient(self, send: Row[Any]) -> Recipient:
+        url = self._identity.unsubscribe_url(
+            UnsubscribeLink(
+                email_hash=send.email_hash,
+                subscriber_id=send.subscriber_id,
+                send_id=send.send_id,
+            )
+        )
+        slots = self._template.slots(
+            Person(
+                email=send.email,
+                first_name=send.first_name,
+                last_name=send.last_name,
+                attributes=send.attributes,
+                tags=send.tags,
+                unsubscribe_url=url,
+            )
+        )
+        return Recipient(
+            send_ref=send_ref(
+                self._identity.hash_key,
+                campaign_id=self._campaign_id,
+                send_id=send.send_id,
+                attempt=send.attempt,
+            ),
+            address=send.email,
+            subject=slots.subject,
+            html=slots.html,
+            text=slots.text,
+            headers={"List-Unsubscribe": f"<{url}>"},
+        )

@@ -1,0 +1,295 @@
+"""What we know of an ESP now: breaker, quota left, how its sends fared.
+
+A `Standing` is a value that decisions are made from; `load` gathers it, the rest of the
+functions write what it is made of.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from config.esp_config import EspConfig, EspName
+from database.models import (
+    BreakerState,
+    EspPerformance,
+    EspPerformanceDay,
+    EspQuota,
+    EspState,
+    QuotaWindow,
+)
+from database.upsert import add_to
+from services.base import Account
+from services.breaker import Breaker
+
+HALF_LIFE = timedelta(hours=18)
+WINDOW = timedelta(days=7)
+ALL_PROVIDERS = "all"
+
+PRIOR_SUCCESSES, PRIOR_FAILURES = 19.6, 0.4
+"""98 % worth 20 mails, so that a new ESP is neither favoured nor shunned."""
+
+ROLLING_DAY = frozenset({EspName.SES})
+"""ESPs whose daily limit counts the last 24 hours; the others count the UTC day."""
+
+Limit = TypeVar("Limit", int, float)
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """Recipients that one window of an ESP still takes."""
+
+    used: int
+    limit: int | None
+    resets_at: datetime
+    """When a part of it, at least, is free again."""
+
+    @property
+    def left(self) -> int | None:
+        return None if self.limit is None else max(0, self.limit - self.used)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """All that decides whether, and how much, an ESP gets now."""
+
+    esp: EspName
+    priority: int
+    breaker: Breaker
+    day: Allowance
+    month: Allowance
+    per_second: float | None
+    batch_size: int
+    concurrency: int
+    successes: float = 0.0
+    failures: float = 0.0
+    accepted_in_window: int = 0
+    complaint_factor: float = 1.0
+
+    @property
+    def left(self) -> int | None:
+        """Recipients that day and month still allow; `None` without a limit."""
+        lefts = [window.left for window in (self.day, self.month) if window.left is not None]
+        return min(lefts, default=None)
+
+    @property
+    def posterior(self) -> tuple[float, float]:
+        """Beta parameters of the chance that a mail fares well."""
+        return PRIOR_SUCCESSES + self.successes, PRIOR_FAILURES + self.failures
+
+    @property
+    def score(self) -> float:
+        """Mean of the posterior, lowered by complaints; 0..1."""
+        a, b = self.posterior
+        return a / (a + b) * self.complaint_factor
+
+    def after_claim(self, n: int) -> "Standing":
+        """The same with `n` recipients more on its quota."""
+        day = replace(self.day, used=self.day.used + n)
+        return replace(self, day=day, month=replace(self.month, used=self.month.used + n))
+
+
+def hour_of(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def month_of(moment: datetime) -> datetime:
+    return hour_of(moment).replace(day=1, hour=0)
+
+
+def load(
+    session: Session, configs: Mapping[EspName, EspConfig], now: datetime
+) -> dict[EspName, Standing]:
+    """The standing of every configured ESP, in four statements."""
+    states = {state.esp: state for state in session.scalars(select(EspState))}
+    used = _used(session, now)
+    fared = {
+        row.esp: decayed(row, now)
+        for row in session.scalars(
+            select(EspPerformance).where(EspPerformance.mailbox_provider == ALL_PROVIDERS)
+        )
+    }
+    accepted = _accepted_lately(session, now)
+    return {
+        esp: _standing(
+            config,
+            states.get(esp) or _new_state(esp),
+            used.get(esp, _Used()),
+            fared.get(esp, (0.0, 0.0)),
+            accepted.get(esp, 0),
+            now,
+        )
+        for esp, config in configs.items()
+    }
+
+
+def save_breaker(session: Session, esp: EspName, breaker: Breaker) -> None:
+    """Write a breaker where the next process will find it."""
+    state = _state(session, esp)
+    state.breaker, state.failures = breaker.state, breaker.failures
+    state.cooldown_s, state.open_until = breaker.cooldown_s, breaker.open_until
+    state.throttles, state.throttled_until = breaker.throttles, breaker.throttled_until
+    state.last_error, state.last_error_at = breaker.last_error, breaker.last_error_at
+
+
+def save_account(session: Session, esp: EspName, account: Account, now: datetime) -> None:
+    """Keep what an account look-up said. What it counts and we did not, others used."""
+    used = _used(session, now).get(esp, _Used())
+    state = _state(session, esp)
+    state.account_per_second = account.per_second
+    state.account_daily_limit = account.daily_limit
+    state.account_daily_others = _others(account.daily_used, used.day(esp, now))
+    state.account_monthly_limit = account.monthly_limit
+    state.account_monthly_others = _others(account.monthly_used, used.month)
+    state.account_detail, state.account_at = account.detail, now
+
+
+def reserve_quota(session: Session, esp: EspName, n: int, hour: datetime) -> None:
+    """Take `n` recipients from the buckets that `hour` lies in, or give them back (`n` < 0)."""
+    for window, starts_at in ((QuotaWindow.HOUR, hour), (QuotaWindow.MONTH, month_of(hour))):
+        add_to(
+            session,
+            EspQuota,
+            {"esp": esp, "window": window, "starts_at": starts_at},
+            {"used": n},
+        )
+
+
+def note_outcomes(
+    session: Session, esp: EspName, now: datetime, *, successes: int, failures: int
+) -> None:
+    """Add to the decayed sums of the ESP as a whole."""
+    row = session.get(EspPerformance, (esp, ALL_PROVIDERS))
+    if row is None:
+        row = EspPerformance(esp=esp, mailbox_provider=ALL_PROVIDERS, decayed_at=now)
+        row.successes = row.failures = 0.0
+        session.add(row)
+    before = decayed(row, now)
+    row.successes, row.failures = before[0] + successes, before[1] + failures
+    row.decayed_at = now
+
+
+def decayed(row: EspPerformance, now: datetime) -> tuple[float, float]:
+    """Successes and failures as they count now: half after 18 hours."""
+    factor = 0.5 ** (max(now - row.decayed_at, timedelta(0)) / HALF_LIFE)
+    return row.successes * factor, row.failures * factor
+
+
+@dataclass(slots=True)
+class _Used:
+    hours: dict[datetime, int] = field(default_factory=dict)
+    month: int = 0
+
+    def day(self, esp: EspName, now: datetime) -> int:
+        return sum(self.in_day(esp, now).values())
+
+    def in_day(self, esp: EspName, now: datetime) -> dict[datetime, int]:
+        """The buckets that count now. A bucket of a rolling day counts until its last
+        minute is 24 hours old."""
+        since = now - DAY - HOUR if esp in ROLLING_DAY else hour_of(now).replace(hour=0) - HOUR
+        return {hour: n for hour, n in self.hours.items() if hour > since and n > 0}
+
+
+def _used(session: Session, now: datetime) -> dict[EspName, _Used]:
+    rows = session.execute(
+        select(EspQuota.esp, EspQuota.window, EspQuota.starts_at, EspQuota.used).where(
+            EspQuota.starts_at >= min(month_of(now), hour_of(now) - DAY - HOUR)
+        )
+    )
+    found: dict[EspName, _Used] = {}
+    for esp, window, starts_at, used in rows:
+        entry = found.setdefault(esp, _Used())
+        if window is QuotaWindow.HOUR:
+            entry.hours[starts_at] = used
+        elif starts_at == month_of(now):
+            entry.month = used
+    return found
+
+
+def _accepted_lately(session: Session, now: datetime) -> dict[EspName, int]:
+    rows = session.execute(
+        select(EspPerformanceDay.esp, func.sum(EspPerformanceDay.accepted))
+        .where(
+            EspPerformanceDay.mailbox_provider == ALL_PROVIDERS,
+            EspPerformanceDay.day > (now - WINDOW).date(),
+        )
+        .group_by(EspPerformanceDay.esp)
+    )
+    return {esp: int(accepted) for esp, accepted in rows}
+
+
+def _standing(
+    config: EspConfig,
+    state: EspState,
+    used: _Used,
+    fared: tuple[float, float],
+    accepted: int,
+    now: datetime,
+) -> Standing:
+    hours = used.in_day(config.name, now)
+    return Standing(
+        esp=config.name,
+        priority=config.priority,
+        breaker=_breaker(state),
+        day=Allowance(
+            used=sum(hours.values()) + (state.account_daily_others or 0),
+            limit=_least(config.daily_limit, state.account_daily_limit),
+            resets_at=_day_resets_at(config.name, hours, now),
+        ),
+        month=Allowance(
+            used=used.month + (state.account_monthly_others or 0),
+            limit=_least(config.monthly_limit, state.account_monthly_limit),
+            resets_at=month_of(month_of(now) + 32 * DAY),
+        ),
+        per_second=_least(config.per_second, state.account_per_second),
+        batch_size=config.batch_size,
+        concurrency=config.concurrency,
+        successes=fared[0],
+        failures=fared[1],
+        accepted_in_window=accepted,
+    )
+
+
+def _day_resets_at(esp: EspName, hours: Mapping[datetime, int], now: datetime) -> datetime:
+    if esp in ROLLING_DAY:
+        return min(hours, default=hour_of(now)) + HOUR + DAY
+    return hour_of(now).replace(hour=0) + DAY
+
+
+def _state(session: Session, esp: EspName) -> EspState:
+    found = session.get(EspState, esp)
+    if found is None:
+        found = _new_state(esp)
+        session.add(found)
+    return found
+
+
+def _new_state(esp: EspName) -> EspState:
+    return EspState(esp=esp, breaker=BreakerState.CLOSED, failures=0, cooldown_s=0, throttles=0)
+
+
+def _breaker(state: EspState) -> Breaker:
+    return Breaker(
+        state=state.breaker,
+        failures=state.failures,
+        cooldown_s=state.cooldown_s,
+        open_until=state.open_until,
+        throttles=state.throttles,
+        throttled_until=state.throttled_until,
+        last_error=state.last_error,
+        last_error_at=state.last_error_at,
+    )
+
+
+def _others(counted: int | None, ours: int) -> int | None:
+    return None if counted is None else max(0, counted - ours)
+
+
+def _least(*limits: Limit | None) -> Limit | None:
+    return min((limit for limit in limits if limit is not None), default=None)
