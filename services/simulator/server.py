@@ -1,0 +1,234 @@
+"""The simulator: three ESPs on loopback, and a control listener beside them."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from config.esp_config import EspName
+from services.simulator.control import ControlListener
+from services.simulator.desk import Desk
+from services.simulator.dialect import Dialect, Limit
+from services.simulator.ledger import Call, Ledger, Mail
+from services.simulator.limits import AccountLimits
+from services.simulator.listener import EspListener
+from services.simulator.modes import Behaviour, Mode
+from services.simulator.postmark import Postmark
+from services.simulator.sendgrid import SendGrid
+from services.simulator.ses import Ses
+from services.simulator.shape import JsonObject
+
+DIALECTS: tuple[type[Dialect], ...] = (SendGrid, Ses, Postmark)
+
+KEEP_NEWEST = 10_000
+KEEP_BYTES = 200_000_000
+PATIENCE_S = 30.0
+
+
+class Simulator:
+    """Runs in a daemon thread between `start` and `stop`, or as a context manager.
+
+    Every method may be called from any thread. What a call to an ESP did is in the
+    ledger before its answer leaves.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        mailbox: Path | str | None = None,
+        keep_content: bool = True,
+        keep_newest: int = KEEP_NEWEST,
+        limits: Mapping[EspName, AccountLimits] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`port` is the control listener's, those of the ESPs follow; 0: free ones.
+
+        Raises OSError when a port is taken. `mailbox` is a file for the ledger, which
+        is in memory otherwise; contents are kept for the newest mails only.
+        """
+        with ExitStack() as undo:
+            keep = keep_newest if keep_content else 0
+            self.ledger = Ledger(mailbox, keep_newest=keep, keep_bytes=KEEP_BYTES)
+            undo.callback(self.ledger.close)
+            self._control = ControlListener(port, self)
+            undo.callback(self._control.release)
+            self._desks: dict[EspName, Desk] = {}
+            self._listeners: dict[EspName, EspListener] = {}
+            for place, dialect in enumerate(DIALECTS, start=1):
+                account = (limits or {}).get(dialect.esp)
+                desk = Desk(dialect(), self.ledger, limits=account, clock=clock)
+                desk.elsewhere = f"{self._control.url}/elsewhere"
+                self._desks[dialect.esp] = desk
+                self._listeners[dialect.esp] = EspListener(port and port + place, desk)
+                undo.callback(self._listeners[dialect.esp].release)
+            undo.pop_all()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="simulator", daemon=True
+        )
+
+    @property
+    def control_url(self) -> str:
+        return self._control.url
+
+    @property
+    def base_urls(self) -> dict[EspName, str]:
+        """Where each ESP is, without a slash at the end."""
+        return {esp: listener.url for esp, listener in self._listeners.items()}
+
+    def start(self) -> Self:
+        self._thread.start()
+        self._wait_for(self._open())
+        return self
+
+    def stop(self) -> None:
+        """End every connection and close the ledger. A second call does nothing."""
+        if self._loop.is_closed():
+            return
+        self._wait_for(self._close())
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(PATIENCE_S)
+        self._loop.close()
+        self.ledger.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # orders
+
+    def behave(self, esp: EspName, mode: Mode | str = Mode.OK, **how: Any) -> None:
+        """What `esp` does from now on; `how` are the fields of `Behaviour`.
+
+        Raises ValueError when this ESP cannot behave so.
+        """
+        self._wait_for(self.put_behaviour(esp, Behaviour(mode=Mode(mode), **how)))
+
+    def limit(
+        self, esp: EspName, *, per_second: float | None = None, daily_limit: int | None = None
+    ) -> None:
+        """Give the account of `esp` these limits, in place of those it had."""
+        limits = AccountLimits(per_second=per_second, daily_limit=daily_limit)
+        self._wait_for(self._put_limits(esp, limits))
+
+    def reset(self) -> None:
+        """Forget all mails, calls and violations; all ESPs behave well. Limits stay."""
+        self._wait_for(self.put_back())
+
+    # what was taken
+
+    def mails(
+        self,
+        *,
+        esp: EspName | None = None,
+        to: str | None = None,
+        limit: int | None = 100,
+    ) -> list[Mail]:
+        """The newest first; `limit` None: all of them."""
+        return self.ledger.mails(esp=esp, to=to, limit=limit)
+
+    def accepted(self) -> dict[EspName, int]:
+        """Mails taken per ESP, rendering failures included: the ESP said yes to them."""
+        return self.ledger.accepted()
+
+    def accepted_sends(self) -> list[tuple[EspName, str, str | None]]:
+        """ESP, recipient and our id of every mail taken, oldest first."""
+        return self.ledger.accepted_sends()
+
+    def duplicates(self) -> dict[str, int]:
+        """Recipients taken more than once since the last reset, over all ESPs."""
+        return self.ledger.duplicates()
+
+    def rendering_failures(self) -> dict[EspName, int]:
+        """Mails that SES took and could not fill in, so that nobody got them."""
+        return self.ledger.rendering_failures()
+
+    def calls(self, esp: EspName | None = None) -> list[Call]:
+        """Every request that an ESP got, oldest first."""
+        return self.ledger.calls(esp)
+
+    def requests(self, esp: EspName) -> int:
+        return self.ledger.call_count(esp)
+
+    def connections(self, esp: EspName) -> int:
+        """How often a client connected to `esp`, since the start."""
+        return self._listeners[esp].connections
+
+    @property
+    def limit_violations(self) -> dict[EspName, dict[Limit, int]]:
+        """Calls that broke a limit of an ESP or of its account; empty when none did."""
+        counts = {esp: dict(desk.violations) for esp, desk in self._desks.items()}
+        return {esp: limits for esp, limits in counts.items() if limits}
+
+    @property
+    def followed_redirects(self) -> int:
+        """How often a client went where `Mode.REDIRECT` sent it."""
+        return self._control.followed_redirects
+
+    def stats(self) -> JsonObject:
+        accepted, failures = self.ledger.accepted(), self.ledger.rendering_failures()
+        return {
+            "esps": {
+                esp.value: {
+                    "base_url": listener.url,
+                    "accepted": accepted[esp],
+                    "rendering_failures": failures[esp],
+                    "requests": self.requests(esp),
+                    "connections": listener.connections,
+                    "peak_in_flight": listener.peak_in_flight,
+                    "behaviour": asdict(self._desks[esp].board.behaviour),
+                    "limits": asdict(self._desks[esp].meter.limits),
+                    "limit_violations": dict(self._desks[esp].violations),
+                }
+                for esp, listener in self._listeners.items()
+            },
+            "duplicates": len(self.ledger.duplicates()),
+        }
+
+    # the event loop's side
+
+    async def put_behaviour(self, esp: EspName, behaviour: Behaviour) -> None:
+        behaviour.check(esp)
+        self._desks[esp].board.put(behaviour)
+        await self._listeners[esp].obey()
+
+    def put_limits(self, esp: EspName, limits: AccountLimits) -> None:
+        self._desks[esp].meter.put(limits)
+
+    async def put_back(self) -> None:
+        self.ledger.reset()
+        for esp, desk in self._desks.items():
+            desk.reset()
+            await self._listeners[esp].obey()
+
+    async def _put_limits(self, esp: EspName, limits: AccountLimits) -> None:
+        self.put_limits(esp, limits)
+
+    async def _open(self) -> None:
+        await self._control.open()
+        for listener in self._listeners.values():
+            await listener.obey()
+
+    async def _close(self) -> None:
+        for listener in (self._control, *self._listeners.values()):
+            await listener.close()
+
+    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
+        else:
+            self._loop.run_until_complete(work)
