@@ -1,0 +1,111 @@
+"""What the wire formats of all ESPs have in common: sizes, header text, reasons."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from email.header import Header
+from email.utils import formataddr
+from itertools import chain
+from typing import Any
+
+from services.base import REASON_CHARS, Batch, Message, MessageRejected, Recipient, Skeleton
+
+LINE_BREAK = re.compile(r"[\r\n\0]")
+MAX_GROWTH = 12
+"""JSON makes at most 12 bytes of a character (two `\\uXXXX` for an emoji), also when the
+JSON is quoted inside JSON once more (7 for a control character)."""
+
+
+def reason(code: object, words: object = None) -> str:
+    """`<code>: <the ESP's words>` on one line, short enough to store."""
+    text = " ".join(str(words).split()) if words else ""
+    return f"{code}: {text}"[:REASON_CHARS] if text else str(code)
+
+
+def mailbox(name: str | None, address: str) -> str:
+    """`Name <address>`, with the name quoted or RFC 2047 encoded where it must be."""
+    if not name:
+        return address
+    if name.isascii():
+        return formataddr((name, address))
+    return f"{Header(name, 'utf-8').encode(linesep='')} <{address}>"
+
+
+def header_list(headers: Mapping[str, str]) -> list[dict[str, str]]:
+    """Headers as SES and Postmark want them; SES refuses a call for one empty value."""
+    return [{"Name": name, "Value": value} for name, value in headers.items() if value]
+
+
+def parts(message: Message) -> dict[str, Skeleton]:
+    """The texts of a message that it has, by the name of `Recipient`'s field."""
+    texts = {"subject": message.subject, "html": message.html, "text": message.text}
+    return {name: skeleton for name, skeleton in texts.items() if skeleton is not None}
+
+
+def filled(message: Message, recipient: Recipient) -> dict[str, str]:
+    """The texts of one recipient's mail, complete, by the names of `parts`."""
+    return {
+        name: skeleton.fill(getattr(recipient, name)) for name, skeleton in parts(message).items()
+    }
+
+
+def values_of(recipient: Recipient) -> tuple[str, ...]:
+    """All slot values, in the order of `parts`."""
+    return (*recipient.subject, *recipient.html, *recipient.text)
+
+
+def check_headers(batch: Batch) -> None:
+    """Raise `MessageRejected` for a line break in anything that becomes a header.
+
+    The engine has validated all of it: this is the last door, not the first.
+    """
+    message = batch.message
+    shared = (message.from_email, message.from_name or "", message.reply_to or "")
+    texts = chain(
+        shared,
+        message.tags,
+        message.subject.literals,
+        chain.from_iterable(message.headers.items()),
+        chain.from_iterable(_header_texts(recipient) for recipient in batch.recipients),
+    )
+    if LINE_BREAK.search("".join(texts)):
+        raise MessageRejected("a header, address or subject holds a line break or NUL")
+
+
+def _header_texts(recipient: Recipient) -> tuple[str, ...]:
+    headers = recipient.headers
+    return (recipient.address, recipient.send_ref, *recipient.subject, *headers, *headers.values())
+
+
+def json_size(document: Any) -> int:
+    """Bytes of a document on the wire, or a little more."""
+    return len(json.dumps(document))
+
+
+def how_many(
+    recipients: Sequence[Recipient],
+    *,
+    limit: int,
+    shared: int,
+    each: int,
+    measure: Callable[[list[str]], int] = json_size,
+) -> int:
+    """How many recipients fit into `limit` bytes: never 0, since one must go in any case.
+
+    `shared` bytes are needed once, `each` per recipient beside its own texts. The texts
+    are measured exactly only when the worst that JSON can make of them would not fit.
+    """
+    texts = [_texts(recipient) for recipient in recipients]
+    longest = MAX_GROWTH * sum(sum(map(len, own)) for own in texts)
+    if shared + each * len(texts) + longest <= limit:
+        return len(texts)
+    total = shared
+    for count, own in enumerate(texts):
+        total += each + measure(own)
+        if total > limit:
+            return max(count, 1)
+    return len(texts)
+
+
+def _texts(recipient: Recipient) -> list[str]:
+    return [*_header_texts(recipient), *recipient.html, *recipient.text]
