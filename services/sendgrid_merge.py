@@ -1,0 +1,118 @@
+"""A batch in SendGrid's terms: one content for all, substitutions for each recipient.
+
+https://www.twilio.com/docs/sendgrid/for-developers/sending-email/substitution-tags
+"""
+
+import secrets
+from typing import Any
+
+from services.base import SEND_REF_KEY, Batch, Message, Recipient
+from services.wire import filled, json_size, parts, values_of
+
+MAX_SUBSTITUTION_BYTES = 10_000
+MAX_CATEGORIES, MAX_CATEGORY_CHARS = 10, 255
+NONCE_BYTES = 4
+TAG_BYTES = 20
+"""More than any tag is long."""
+RECIPIENT_BYTES = 200
+"""More than the keys and brackets of one personalization."""
+
+Call = dict[str, Any]
+
+
+def call_of(batch: Batch) -> Call:
+    """The whole request."""
+    message, recipients = batch.message, batch.recipients
+    texts, tags = _tagged(message, _nonce(batch))
+    if any(map(must_be_whole, recipients)):
+        if len(recipients) > 1:
+            raise ValueError("the batch does not fit one call")
+        texts, tags = filled(message, recipients[0]), []
+    people = [_personalization(message, recipient, tags) for recipient in recipients]
+    return _shared(message, texts) | {"personalizations": people}
+
+
+def sizes(message: Message) -> tuple[int, int]:
+    """Bytes that are needed once, and those of each recipient beside its own texts."""
+    texts, tags = _tagged(message, "f" * 2 * NONCE_BYTES)
+    each = RECIPIENT_BYTES + len(tags) * TAG_BYTES + json_size(dict(message.headers))
+    return json_size(_shared(message, texts)), each
+
+
+def must_be_whole(recipient: Recipient) -> bool:
+    """Too much to substitute: the mail goes complete, in a call of its own."""
+    values = values_of(recipient)
+    tags = len(values) * TAG_BYTES
+    # UTF-8 makes at most 4 bytes of a character.
+    if 4 * sum(map(len, values)) + tags <= MAX_SUBSTITUTION_BYTES:
+        return False
+    size = sum(len(value.encode("utf-8", "surrogatepass")) for value in values)
+    return size + tags > MAX_SUBSTITUTION_BYTES
+
+
+def _nonce(batch: Batch) -> str:
+    """Makes tags that nobody wrote: SendGrid replaces one tag after the other, everywhere,
+    so a value that contains a later tag would be replaced in its turn."""
+    skeletons = parts(batch.message).values()
+    texts = [literal for skeleton in skeletons for literal in skeleton.literals]
+    texts += [value for recipient in batch.recipients for value in values_of(recipient)]
+    everything = "\n".join(texts)
+    while (nonce := secrets.token_hex(NONCE_BYTES)) in everything:
+        pass
+    return nonce
+
+
+def _tagged(message: Message, nonce: str) -> tuple[dict[str, str], list[str]]:
+    """The texts with a tag per slot, and the tags in the order of `values_of`.
+
+    A tag is `-<nonce>h0-`: the closing dash keeps h1 from being found in h10.
+    """
+    texts, tags = {}, []
+    for name, skeleton in parts(message).items():
+        own = [f"-{nonce}{name[0]}{slot}-" for slot in range(skeleton.slots)]
+        texts[name] = skeleton.fill(own)
+        tags += own
+    return texts, tags
+
+
+def _personalization(message: Message, recipient: Recipient, tags: list[str]) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "to": [{"email": recipient.address}],
+        "custom_args": {SEND_REF_KEY: recipient.send_ref},
+    }
+    if recipient.headers:
+        # With the shared ones: it is not told whether these add to them or replace them.
+        body["headers"] = {**message.headers, **recipient.headers}
+    if tags:
+        body["substitutions"] = dict(zip(tags, values_of(recipient), strict=True))
+    return body
+
+
+def _shared(message: Message, texts: dict[str, str]) -> dict[str, Any]:
+    kinds = (("text", "text/plain"), ("html", "text/html"))
+    sender = {"email": message.from_email}
+    if message.from_name:
+        sender["name"] = message.from_name
+    clicks = message.track_clicks
+    body: dict[str, Any] = {
+        "from": sender,
+        "subject": texts["subject"],
+        # An empty part is refused.
+        "content": [
+            {"type": kind, "value": texts[name]} for name, kind in kinds if texts.get(name)
+        ],
+        # What is left out takes the account's default.
+        "tracking_settings": {
+            "click_tracking": {"enable": clicks, "enable_text": clicks},
+            "open_tracking": {"enable": message.track_opens},
+            "subscription_tracking": {"enable": False},
+        },
+    }
+    if message.reply_to:
+        body["reply_to"] = {"email": message.reply_to}
+    if message.headers:
+        body["headers"] = dict(message.headers)
+    if message.tags:
+        unique = dict.fromkeys(tag[:MAX_CATEGORY_CHARS] for tag in message.tags)
+        body["categories"] = list(unique)[:MAX_CATEGORIES]
+    return body
