@@ -1,0 +1,311 @@
+"""Postmark. One call carries up to 500 complete mails, merged by us; each has its own result.
+
+https://postmarkapp.com/developer/api/email-api#send-batch-emails
+"""
+
+import re
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from postmarker.core import PostmarkClient
+from requests.adapters import BaseAdapter
+from requests.structures import CaseInsensitiveDict
+
+from config.esp_config import EspName, PostmarkConfig
+from services.base import (
+    CONNECT_TIMEOUT_S,
+    READ_TIMEOUT_S,
+    SEND_REF_KEY,
+    Account,
+    Batch,
+    BatchAnswer,
+    EspAdapter,
+    EspError,
+    EspUnavailable,
+    Message,
+    MessageRejected,
+    Outcome,
+    OutcomeUnknown,
+    Recipient,
+    SendResult,
+    Throttled,
+)
+from services.http_transport import Transport
+from services.wire import check_headers, filled, header_list, how_many, json_size, mailbox, reason
+
+MAX_MESSAGES = 500
+MAX_CALL_BYTES = 45_000_000
+"""Postmark's limit is 50 MB, for what it makes of the call."""
+MAX_TAG_CHARS = 1000
+MESSAGE_BYTES = 100
+"""More than the brackets of one message and its Metadata."""
+
+# https://postmarkapp.com/developer/api/overview#error-codes (numbers of its own: 405 is not
+# HTTP's 405). A code missing here is UNKNOWN: it came after the body had been sent.
+CODE_OUTCOMES: dict[int, Outcome] = {
+    10: Outcome.ESP_UNAVAILABLE,  # bad or missing token
+    100: Outcome.ESP_UNAVAILABLE,  # maintenance
+    300: Outcome.MESSAGE_REJECTED,  # or ABOUT_RECIPIENT
+    400: Outcome.ESP_UNAVAILABLE,  # no such sender signature
+    401: Outcome.ESP_UNAVAILABLE,  # sender signature not confirmed
+    402: Outcome.MESSAGE_REJECTED,  # invalid JSON: our bug
+    403: Outcome.MESSAGE_REJECTED,  # invalid field: our bug
+    405: Outcome.ESP_UNAVAILABLE,  # quota: no credits left
+    406: Outcome.RECIPIENT_REJECTED,  # inactive on this stream
+    409: Outcome.MESSAGE_REJECTED,  # not JSON: our bug
+    410: Outcome.MESSAGE_REJECTED,  # over 500 messages: our bug
+    411: Outcome.MESSAGE_REJECTED,  # forbidden attachment
+    412: Outcome.ESP_UNAVAILABLE,  # account pending approval
+    413: Outcome.ESP_UNAVAILABLE,  # account may not send
+    429: Outcome.THROTTLED,
+    1101: Outcome.MESSAGE_REJECTED,  # no such template
+    1226: Outcome.ESP_UNAVAILABLE,  # no such stream
+    1235: Outcome.ESP_UNAVAILABLE,  # no such stream
+    1236: Outcome.ESP_UNAVAILABLE,  # not a stream that sends
+}
+INACTIVE, QUOTA, MAINTENANCE, SEVERAL = 406, 405, 100, 11
+# 300 is about the recipient, the sender or the content; only the text tells.
+ABOUT_RECIPIENT = re.compile(r"(?:Invalid|Error\s+parsing)\s+'(?:To|Cc|Bcc)'", re.IGNORECASE)
+# Several errors in one item: the first of these that occurs is what it comes to.
+GRAVEST_FIRST = (
+    Outcome.UNKNOWN,
+    Outcome.MESSAGE_REJECTED,
+    Outcome.ESP_UNAVAILABLE,
+    Outcome.THROTTLED,
+    Outcome.RECIPIENT_REJECTED,
+)
+
+# For an answer without an ErrorCode, so perhaps not of Postmark's making. A status missing
+# here is OutcomeUnknown: 408 and all of 5xx may come after the mails were queued.
+STATUS_OUTCOMES: dict[int, Outcome] = {
+    401: Outcome.ESP_UNAVAILABLE,
+    # "A 403 that doesn't look like a Postmark error": blocked in front of the API.
+    403: Outcome.ESP_UNAVAILABLE,
+    404: Outcome.ESP_UNAVAILABLE,
+    413: Outcome.MESSAGE_REJECTED,
+    415: Outcome.MESSAGE_REJECTED,
+    429: Outcome.THROTTLED,
+}
+ERRORS: dict[Outcome, type[EspError]] = {
+    Outcome.ESP_UNAVAILABLE: EspUnavailable,
+    Outcome.MESSAGE_REJECTED: MessageRejected,
+    Outcome.THROTTLED: Throttled,
+    Outcome.UNKNOWN: OutcomeUnknown,
+}
+
+
+class PostmarkAdapter(EspAdapter):
+    name = EspName.POSTMARK
+    max_batch = MAX_MESSAGES
+
+    def __init__(
+        self,
+        config: PostmarkConfig,
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
+        self._config = config
+        self._transport = Transport(
+            connections=config.concurrency,
+            hide=(config.api_key,),
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+        )
+        # A requests session is not made for several threads; the connections are shared.
+        self._threads = threading.local()
+
+    def fit(self, batch: Batch) -> int:
+        message = batch.message
+        literals = [one.literals for one in (message.subject, message.html, message.text) if one]
+        return how_many(
+            batch.recipients[:MAX_MESSAGES],
+            limit=MAX_CALL_BYTES,
+            shared=2,
+            each=MESSAGE_BYTES
+            + json_size(self._common(message))
+            + json_size(header_list(message.headers))
+            + json_size(literals),
+        )
+
+    def send(self, batch: Batch) -> BatchAnswer:
+        check_headers(batch)
+        common = self._common(batch.message)
+        mails = [_mail(common, batch.message, recipient) for recipient in batch.recipients]
+        try:
+            answer = self._client().call("POST", "email/batch", data=mails)
+        except _Refused as refused:
+            return _refusal(refused, len(mails))
+        except (ValueError, RecursionError) as error:
+            raise OutcomeUnknown("200: not JSON", http_status=200) from error
+        if not isinstance(answer, list) or len(answer) != len(mails):
+            raise OutcomeUnknown("200: not one result for each message", http_status=200)
+        return BatchAnswer(http_status=200, results=tuple(map(_result, answer)))
+
+    def account(self) -> Account:
+        """Checks the key; Postmark has no call that tells a quota."""
+        try:
+            server = self._client().call("GET", "server")
+        except _Refused as refused:
+            result = _judged(refused)
+            kind = ERRORS.get(result.outcome, OutcomeUnknown)
+            raise kind(result.reason or "", http_status=refused.status) from refused
+        except (ValueError, RecursionError) as error:
+            raise OutcomeUnknown("200: not JSON", http_status=200) from error
+        delivery = server.get("DeliveryType") if isinstance(server, dict) else None
+        return Account(detail=f"delivery type {delivery}")
+
+    def _common(self, message: Message) -> dict[str, Any]:
+        common = {
+            "From": mailbox(message.from_name, message.from_email),
+            "MessageStream": self._config.message_stream,
+            "TrackOpens": message.track_opens,
+            "TrackLinks": "HtmlAndText" if message.track_clicks else "None",
+        }
+        if message.reply_to:
+            common["ReplyTo"] = message.reply_to
+        if message.tags:
+            common["Tag"] = message.tags[0][:MAX_TAG_CHARS]
+        return common
+
+    def _client(self) -> "_Client":
+        client: _Client | None = getattr(self._threads, "client", None)
+        if client is None:
+            client = self._threads.client = _Client(self._config, self._transport)
+        return client
+
+
+def _mail(common: dict[str, Any], message: Message, recipient: Recipient) -> dict[str, Any]:
+    texts = filled(message, recipient)
+    mail = {
+        **common,
+        "To": recipient.address,
+        "Subject": texts["subject"],
+        "Metadata": {SEND_REF_KEY: recipient.send_ref},
+        "Headers": header_list({**message.headers, **recipient.headers}),
+    }
+    if "html" in texts:
+        mail["HtmlBody"] = texts["html"]
+    if "text" in texts:
+        mail["TextBody"] = texts["text"]
+    return mail
+
+
+class _Client(PostmarkClient):  # type: ignore[misc] # the SDK has no types
+    """The SDK's client over our transport. Its own follows redirects with the token."""
+
+    def __init__(self, config: PostmarkConfig, transport: Transport) -> None:
+        # With the slash, and calls without one, a path in the base URL stays.
+        root = config.base_url.rstrip("/") + "/"
+        super().__init__(server_token=config.api_key, root_api_url=root)
+        self._session = _session(transport)
+
+    def __repr__(self) -> str:
+        return "<postmarker client>"  # the SDK's shows the token
+
+    def check_response(self, response: requests.Response) -> None:
+        """The SDK's lets each 3xx pass, and fails over an error without an ErrorCode."""
+        if response.status_code != 200:
+            raise _Refused(response)
+
+
+class _Refused(Exception):
+    """An answer other than 200."""
+
+    def __init__(self, response: requests.Response) -> None:
+        super().__init__(response.status_code)
+        self.status = response.status_code
+        try:
+            body = response.json()
+        except (ValueError, RecursionError):
+            body = None
+        self.item = body if isinstance(body, dict) else {}
+
+
+def _session(transport: Transport) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # no proxies and no .netrc
+    session.max_redirects = 0
+    session.adapters.clear()
+    session.mount("http://", _Pooled(transport))
+    session.mount("https://", _Pooled(transport))
+    return session
+
+
+class _Pooled(BaseAdapter):
+    """requests' way to our transport, which has the timeouts and follows nothing."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__()
+        self._transport = transport
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        answer = self._transport.exchange(
+            request.method or "", request.url or "", dict(request.headers), body
+        )
+        response = requests.Response()
+        response.status_code, response._content = answer.status, answer.body
+        response.headers = CaseInsensitiveDict(answer.headers)
+        response.encoding = "utf-8"
+        response.request, response.url = request, request.url or ""
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+def _result(item: Any) -> SendResult:
+    item = item if isinstance(item, Mapping) else {}
+    message_id = item.get("MessageID")
+    if message_id and isinstance(message_id, str):
+        # Also without an ErrorCode ("Message accepted, but delivery may be delayed").
+        return SendResult(outcome=Outcome.ACCEPTED, message_id=message_id)
+    code, words = item.get("ErrorCode"), str(item.get("Message") or "")
+    if code == SEVERAL:
+        return _gravest(item)
+    outcome = CODE_OUTCOMES.get(code, Outcome.UNKNOWN) if isinstance(code, int) else Outcome.UNKNOWN
+    why = reason(code, words)
+    if code == 300 and ABOUT_RECIPIENT.match(words):
+        outcome = Outcome.RECIPIENT_REJECTED
+    if code == QUOTA:
+        why = reason("quota", why)
+    return SendResult(outcome=outcome, reason=why, suppress=code == INACTIVE)
+
+
+def _gravest(item: Mapping[str, Any]) -> SendResult:
+    errors = item.get("Errors")
+    inner = [
+        _result(one)
+        for one in (errors if isinstance(errors, list) else [])
+        if isinstance(one, Mapping) and one.get("ErrorCode") != SEVERAL
+    ]
+    inner.sort(key=lambda result: GRAVEST_FIRST.index(result.outcome))
+    unknown = SendResult(outcome=Outcome.UNKNOWN, reason=reason(SEVERAL, item.get("Message")))
+    return inner[0] if inner else unknown
+
+
+def _judged(refused: _Refused) -> SendResult:
+    """What an answer other than 200 says about the whole call."""
+    result = _result({**refused.item, "MessageID": None})
+    code = refused.item.get("ErrorCode")
+    if refused.status >= 500 and not (refused.status == 503 and code == MAINTENANCE):
+        # Whatever the code: "the message may or may not have been queued".
+        outcome = Outcome.UNKNOWN
+    elif code is None:
+        outcome = STATUS_OUTCOMES.get(refused.status, Outcome.UNKNOWN)
+    else:
+        return result
+    words = result.reason if code is not None else "without an ErrorCode"
+    return SendResult(outcome=outcome, reason=reason(refused.status, words))
+
+
+def _refusal(refused: _Refused, count: int) -> BatchAnswer:
+    result = _judged(refused)
+    if result.outcome is Outcome.RECIPIENT_REJECTED and count == 1:
+        return BatchAnswer(http_status=refused.status, results=(result,))
+    # Of several it does not tell which: Postmark documents no such answer to a batch.
+    kind = ERRORS.get(result.outcome, OutcomeUnknown)
+    raise kind(result.reason or "", http_status=refused.status) from refused
