@@ -1,5 +1,6 @@
 """The control listener: what the simulator took, and orders how to behave, as JSON."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -8,17 +9,18 @@ from typing import Any, Protocol
 from config.esp_config import EspName
 from services.simulator.dialect import is_json, parse_json
 from services.simulator.http1 import Request, Response, json_response, read_body
-from services.simulator.ledger import Ledger, Mail
+from services.simulator.ledger import Ledger
 from services.simulator.limits import AccountLimits
 from services.simulator.listener import Listener
 from services.simulator.modes import Behaviour
 from services.simulator.pages import HEADERS, list_page, mail_page
+from services.simulator.records import Mail
 from services.simulator.shape import JsonObject, as_object
 from services.simulator.wire import Wire, finish
 
 MAX_PAGE = 1000
 PAGE = 100
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost"})
 
 
 class Controlled(Protocol):
@@ -68,7 +70,9 @@ class ControlListener(Listener):
         try:
             if request.method == "POST":
                 return await self._obey(request)
-            return self._show(request)
+            if request.method == "GET":
+                return self._show(request)
+            return _problem(405, "GET or POST")
         except (ValueError, TypeError) as error:
             return _problem(400, str(error))
 
@@ -79,11 +83,11 @@ class ControlListener(Listener):
         if not is_json(request):
             return _problem(415, "Content-Type must be application/json")
         await order(as_object(parse_json(request.body or b"{}")))
-        return json_response(200, self._stats())
+        return json_response(200, {})
 
     async def _behave(self, order: JsonObject) -> None:
         esp = EspName(order.pop("esp", None))
-        await self._controlled.put_behaviour(esp, Behaviour.from_json(order))
+        await self._controlled.put_behaviour(esp, Behaviour.from_words(order))
 
     async def _limit(self, order: JsonObject) -> None:
         esp = EspName(order.pop("esp", None))
@@ -100,6 +104,8 @@ class ControlListener(Listener):
                 return list_page(ledger.mails(limit=PAGE), ledger.accepted())
             case ["stats"]:
                 return json_response(200, self._stats())
+            case ["duplicates"]:
+                return json_response(200, {"duplicates": self._controlled.ledger.duplicates()})
             case ["mails"]:
                 return json_response(200, {"mails": self._list(request.query)})
             case ["mails", name]:
@@ -107,8 +113,8 @@ class ControlListener(Listener):
         return _problem(404, "no such page")
 
     def _show_mail(self, name: str) -> Response:
-        is_page = name.endswith(".html")
-        mail = self._controlled.ledger.mail(int(name.removesuffix(".html")))
+        is_page, number = name.endswith(".html"), name.removesuffix(".html")
+        mail = self._controlled.ledger.mail(_number(number))
         if mail is None:
             return _problem(404, "no such mail")
         return mail_page(mail) if is_page else json_response(200, _plain(mail), HEADERS)
@@ -117,8 +123,8 @@ class ControlListener(Listener):
         mails = self._controlled.ledger.mails(
             esp=EspName(query["esp"]) if query.get("esp") else None,
             to=query.get("to"),
-            before=int(query["before"]) if query.get("before") else None,
-            limit=min(int(query.get("limit", PAGE)), MAX_PAGE),
+            before=_number(query["before"]) if query.get("before") else None,
+            limit=min(_number(query.get("limit", str(PAGE))), MAX_PAGE),
         )
         return [_without_bodies(mail) for mail in mails]
 
@@ -128,6 +134,12 @@ class ControlListener(Listener):
 
 def _problem(status: int, text: str) -> Response:
     return json_response(status, {"error": text})
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise ValueError(f"{text[:20]!r} is not a number")
+    return int(text)
 
 
 def _plain(mail: Mail) -> JsonObject:

@@ -16,9 +16,10 @@ from services.simulator.dialect import (
     proxy_page,
 )
 from services.simulator.http1 import Request, Response
-from services.simulator.ledger import Call, Ledger
+from services.simulator.ledger import Ledger
 from services.simulator.limits import AccountLimits, Meter
 from services.simulator.modes import ERRORS, PER_MESSAGE, Behaviour, Board, Mode, Scope
+from services.simulator.records import Call
 from services.simulator.shape import WrongShape
 
 SILENT = frozenset(

@@ -17,6 +17,8 @@ class Mode(StrEnum):
     """The key is not known (401, at SES 403). Not taken."""
     SUSPENDED = "suspended"
     """The account may not send (403, AccountSuspendedException, ErrorCode 413). Not taken."""
+    UNVERIFIED = "unverified"
+    """The sender is not verified (403, MessageRejected "not verified", 400). Not taken."""
     THROTTLE = "throttle"
     """Too fast (429, in each ESP's words). Not taken."""
     QUOTA = "quota"
@@ -40,7 +42,7 @@ class Mode(StrEnum):
     RESET_AFTER = "reset_after"
     """Takes the mails, then a reset instead of an answer. Taken."""
     CLOSE_BEFORE = "close_before"
-    """The connection is closed before the body is read. Not taken."""
+    """Reads the body, then closes (FIN) without an answer. Not taken."""
     CLOSE_AFTER = "close_after"
     """Takes the mails, then closes (FIN) without an answer. Taken."""
     HANG_BEFORE = "hang_before"
@@ -99,10 +101,10 @@ ERRORS = frozenset({Mode.ERROR_500, Mode.ERROR_502, Mode.ERROR_503, Mode.ERROR_5
 TAKEN_OPTIONAL = ERRORS | {Mode.GARBAGE, Mode.EMPTY, Mode.CUT}
 """Modes that leave the client in the dark either way, so that `taken` may be chosen."""
 
-PER_MESSAGE = frozenset({Mode.THROTTLE, Mode.QUOTA, Mode.SUSPENDED, Mode.MESSAGE_REJECTED})
+PER_MESSAGE = frozenset(
+    {Mode.SUSPENDED, Mode.UNVERIFIED, Mode.THROTTLE, Mode.QUOTA, Mode.MESSAGE_REJECTED}
+)
 """Modes that an ESP with results may also put into each result of a 200."""
-
-BEFORE_BODY = frozenset({Mode.RESET_BEFORE, Mode.CLOSE_BEFORE})
 
 _NOT_AT: dict[EspName, frozenset[Mode]] = {
     EspName.SENDGRID: frozenset({Mode.MAINTENANCE, Mode.SHORT_RESULTS}),
@@ -111,7 +113,7 @@ _NOT_AT: dict[EspName, frozenset[Mode]] = {
 }
 
 
-_JSON_KINDS: dict[str, Any] = {
+_KINDS: dict[str, Any] = {
     "mode": str,
     "after": int,
     "count": int,
@@ -121,7 +123,7 @@ _JSON_KINDS: dict[str, Any] = {
     "html": bool,
     "per_message": bool,
     "every": int,
-    "codes": list,
+    "codes": list | tuple,
 }
 
 
@@ -152,8 +154,8 @@ class Behaviour:
     per_message: bool | None = None
     """For the modes of `PER_MESSAGE`: in each result of a 200 instead of for the whole call.
 
-    None is the ESP's usual way: SES `quota`, Postmark `quota`, `suspended` and
-    `message_rejected` per message, all else for the whole call.
+    None is the ESP's usual way: per message are SES `quota`, and all of them but
+    `throttle` at Postmark.
     """
     every: int = 3
     """`partial`: the third, sixth, ... message fails."""
@@ -168,12 +170,12 @@ class Behaviour:
         return self.mode in TAKES if self.taken is None else self.taken
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """From a control call's fields. Raises ValueError in words for the caller."""
+    def from_words(cls, document: Mapping[str, Any]) -> Self:
+        """From the fields of an order. Raises ValueError in words for the caller."""
         values = dict(document)
         if unknown := sorted(set(values) - {spec.name for spec in fields(cls)}):
             raise ValueError(f"unknown fields: {', '.join(unknown)}")
-        for name, kind in _JSON_KINDS.items():
+        for name, kind in _KINDS.items():
             if not isinstance(values.get(name), kind | None):
                 raise ValueError(f"{name} is of the wrong type")
         values = {name: value for name, value in values.items() if value is not None}
@@ -187,7 +189,7 @@ class Behaviour:
         if self.mode in _NOT_AT[esp]:
             raise ValueError(f"{esp} has no mode {self.mode}")
         problems = (problem for problem, wrong in self._contradictions(esp).items() if wrong)
-        if (problem := next(problems, None)) is not None:
+        if problem := next(problems, None):
             raise ValueError(problem)
 
     def _contradictions(self, esp: EspName) -> dict[str, bool]:
@@ -204,6 +206,9 @@ class Behaviour:
             ),
             "sendgrid answers without results and without codes": (
                 esp is EspName.SENDGRID and (bool(self.per_message) or bool(self.codes))
+            ),
+            "the codes of postmark are numbers": (
+                esp is EspName.POSTMARK and not all(code.isdecimal() for code in self.codes)
             ),
             "refused connections cannot be counted or slowed; set another mode to end it": (
                 self.mode is Mode.REFUSE and (self.count is not None or self.latency_s > 0)
@@ -240,7 +245,7 @@ class Board:
 
     def draw_before_body(self, scope: Scope) -> Behaviour | None:
         """As `draw`, when the mode strikes before the body is read; else None."""
-        is_early = self.behaviour.mode in BEFORE_BODY and self._concerns(scope)
+        is_early = self.behaviour.mode is Mode.RESET_BEFORE and self._concerns(scope)
         return self.draw(scope) if is_early else None
 
     @property

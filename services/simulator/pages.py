@@ -9,7 +9,7 @@ from html import escape
 
 from config.esp_config import EspName
 from services.simulator.http1 import Response, html_response
-from services.simulator.ledger import Mail
+from services.simulator.records import Mail
 
 HEADERS = {
     "Content-Security-Policy": (

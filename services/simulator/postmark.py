@@ -36,6 +36,7 @@ TEST_TOKEN = "POSTMARK_API_TEST"
 REFUSALS: dict[Mode, tuple[int, str]] = {
     Mode.UNAUTHORIZED: (401, "10"),
     Mode.SUSPENDED: (422, "413"),
+    Mode.UNVERIFIED: (422, "400"),
     Mode.THROTTLE: (429, "429"),
     Mode.QUOTA: (422, "405"),
     Mode.MESSAGE_REJECTED: (422, "300"),
@@ -62,7 +63,9 @@ class Postmark(Dialect):
         ("GET", "/message-streams/"): Scope.LOOKUP,
     }
     limits_per_message = frozenset({Limit.DAILY})
-    usually_per_message = frozenset({Mode.QUOTA, Mode.SUSPENDED, Mode.MESSAGE_REJECTED})
+    usually_per_message = frozenset(
+        {Mode.SUSPENDED, Mode.UNVERIFIED, Mode.QUOTA, Mode.MESSAGE_REJECTED}
+    )
     fault_codes: ClassVar[Mapping[Mode, tuple[str, ...]]] = {
         Mode.PARTIAL: ("406", "300", "429"),
         **{mode: (code,) for mode, (_, code) in REFUSALS.items()},

@@ -39,6 +39,11 @@ REFUSALS: dict[Mode, tuple[int, str, str | None]] = {
         None,
     ),
     Mode.SUSPENDED: (403, "access forbidden", None),
+    Mode.UNVERIFIED: (
+        403,
+        "The from address does not match a verified Sender Identity.",
+        "from",
+    ),
     Mode.THROTTLE: (429, "too many requests", None),
     Mode.QUOTA: (401, "Maximum credits exceeded", None),
     Mode.MESSAGE_REJECTED: (400, "The content value is not acceptable.", "content.0.value"),

@@ -38,6 +38,7 @@ from services.simulator.ses_checks import (
 )
 from services.simulator.ses_errors import (
     FAULT_CODES,
+    NOT_VERIFIED,
     REFUSALS,
     STATUS_AS_EXCEPTION,
     STATUSES,
@@ -131,7 +132,8 @@ class Ses(Dialect):
         return exception(*REFUSALS[mode])
 
     def fault(self, mode: Mode, code: str, index: int, entry: Entry) -> Fault:
-        return Fault(code, STATUSES.get(code, "The message could not be sent."))
+        text = NOT_VERIFIED if mode is Mode.UNVERIFIED else STATUSES.get(code)
+        return Fault(code, text or "The message could not be sent.")
 
 
 def _read_bulk(payload: JsonObject) -> Parcel:

@@ -9,6 +9,10 @@ from services.simulator.http1 import Response, json_response
 from services.simulator.modes import Mode
 
 DAILY_QUOTA = "Daily message quota exceeded."
+NOT_VERIFIED = (
+    "Email address is not verified. The following identities failed the check in region"
+    " EU-WEST-1: news@example.com"
+)
 MAX_RATE = "Maximum sending rate exceeded."
 
 EXCEPTIONS: dict[str, tuple[int, str]] = {
@@ -69,6 +73,7 @@ STATUS_AS_EXCEPTION: dict[str, str] = {
 REFUSALS: dict[Mode, tuple[str, str | None]] = {
     Mode.UNAUTHORIZED: ("UnrecognizedClientException", None),
     Mode.SUSPENDED: ("AccountSuspendedException", None),
+    Mode.UNVERIFIED: ("MessageRejected", NOT_VERIFIED),
     Mode.THROTTLE: ("TooManyRequestsException", None),
     Mode.QUOTA: ("TooManyRequestsException", DAILY_QUOTA),
     Mode.MESSAGE_REJECTED: ("MessageRejected", None),
@@ -88,6 +93,7 @@ FAULT_CODES: dict[Mode, tuple[str, ...]] = {
     Mode.THROTTLE: ("ACCOUNT_THROTTLED",),
     Mode.QUOTA: ("ACCOUNT_DAILY_QUOTA_EXCEEDED",),
     Mode.SUSPENDED: ("ACCOUNT_SUSPENDED",),
+    Mode.UNVERIFIED: ("MESSAGE_REJECTED",),
     Mode.MESSAGE_REJECTED: ("MESSAGE_REJECTED",),
 }
 
