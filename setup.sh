@@ -5,8 +5,8 @@
 #   ./setup.sh demo               the same, then the demo
 #   ./setup.sh test [arguments]   the same, then the tests; arguments go to pytest
 #
-# Run it as often as you like: what is done is not done again. PYTHON=... chooses another
-# Python. Written for bash 3.2 too, which is what macOS has.
+# Run it as often as you like: what is done is not done again. PYTHON=... chooses the Python
+# of a new .venv. Written for bash 3.2 too, which is what macOS has.
 set -euo pipefail
 unset CDPATH
 cd -P "$(dirname "${BASH_SOURCE[0]}")"
