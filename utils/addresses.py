@@ -116,7 +116,7 @@ def _odd(given: str) -> Address:
             given, check_deliverability=False, strict=True, allow_smtputf8=False
         )
     except EmailNotValidError as error:
-        raise InvalidAddress(str(error)[:_REASON_CHARS]) from error
+        raise InvalidAddress(str(error)[:_REASON_CHARS].rstrip(".")) from error
     found = _address(local, checked.ascii_domain)
     if len(found.email) > MAX_LENGTH:
         raise InvalidAddress(f"the address is longer than {MAX_LENGTH} characters")

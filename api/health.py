@@ -1,0 +1,33 @@
+"""For load balancers and people who watch: is the process up, can it do its work."""
+
+from flask_openapi.blueprint import APIBlueprint
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.errors import Problem
+from api.schemas import Answer, ProblemAnswer
+from api.system import the_system
+
+api = APIBlueprint("health", __name__)
+
+
+class HealthAnswer(Answer):
+    status: str
+
+
+@api.get("/healthz", responses={200: HealthAnswer})
+def healthz() -> dict[str, str]:
+    """The process is up. Says nothing about what it needs: see `/readyz`."""
+    return {"status": "ok"}
+
+
+@api.get("/readyz", responses={200: HealthAnswer, 503: ProblemAnswer})
+def readyz() -> dict[str, str]:
+    """200 when the database can be written to, 503 when not."""
+    try:
+        with the_system().database.write() as session:
+            # Takes the writer's turn and reads the file, but changes nothing.
+            session.execute(text("UPDATE installation SET identity = identity WHERE id = 0"))
+    except SQLAlchemyError as error:  # a broken file is not an OperationalError
+        raise Problem("unavailable", "The database cannot be written to.") from error
+    return {"status": "ready"}

@@ -1,0 +1,184 @@
+"""The people on the list, one by one and in bulk."""
+
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Annotated, Any
+
+from flask_openapi.blueprint import APIBlueprint
+from pydantic import AfterValidator, AwareDatetime, Field, JsonValue
+
+from api.errors import Problem, invalid
+from api.schemas import Answer, Body, Path, ProblemAnswer
+from api.system import the_system
+from database.models import Subscriber, Suppression
+from list_manager import (
+    Added,
+    AddedAs,
+    Consent,
+    Person,
+    add_subscriber,
+    find_subscriber,
+    suppression_of,
+)
+from lists import fields
+from utils.addresses import Address, InvalidAddress, normalise
+
+api = APIBlueprint("subscribers", __name__)
+
+Name = Annotated[str, Field(max_length=fields.MAX_NAME), AfterValidator(fields.clean_name)]
+
+
+class ConsentBody(Body):
+    """How you know that this person wants your mail."""
+
+    source: Name | None = Field(None, examples=["checkout form"])
+    ip: Annotated[str, AfterValidator(lambda text: str(ip_address(text)))] | None = None
+    at: Annotated[AwareDatetime, Field(ge=datetime(1990, 1, 1, tzinfo=UTC))] | None = None
+
+
+class AddSubscriberBody(Body):
+    email: Annotated[str, Field(max_length=1000, examples=["ann@example.com"])]
+    first_name: Name | None = None
+    last_name: Name | None = None
+    attributes: Annotated[dict[str, JsonValue], AfterValidator(fields.clean_attributes)] = Field(
+        default_factory=dict, examples=[{"city": "Oslo"}]
+    )
+    tags: Annotated[list[str], Field(max_length=1000), AfterValidator(fields.clean_tags)] = Field(
+        default_factory=list
+    )
+    consent: ConsentBody | None = None
+
+
+class SubscriberPath(Path):
+    email: str
+
+
+class SuppressionAnswer(Answer):
+    reason: str
+    source: str
+    since: datetime
+    until: datetime | None
+
+
+class ConsentAnswer(Answer):
+    source: str | None
+    ip: str | None
+    at: datetime | None
+
+
+class SubscriberFields(Answer):
+    email: str
+    status: str
+    engagement_score: float | None
+    first_name: str | None
+    last_name: str | None
+    attributes: dict[str, JsonValue]
+    tags: list[str]
+    mailbox_provider: str
+    consent: ConsentAnswer
+    suppression: SuppressionAnswer | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class SubscriberAnswer(Answer):
+    subscriber: SubscriberFields
+
+
+class AddedAnswer(SubscriberAnswer):
+    suggestion: str | None
+    """What was probably meant, where the domain looks like a slip."""
+
+
+@api.post(
+    "/add-subscriber",
+    responses={200: AddedAnswer, 201: AddedAnswer, 409: ProblemAnswer, 422: ProblemAnswer},
+)
+def add(body: AddSubscriberBody) -> tuple[dict[str, Any], int]:
+    """Put a person on the list.
+
+    201 when they are new, 200 when they were known: fields that are given overwrite,
+    attributes merge, tags are added. 409 when they unsubscribed, bounced or complained:
+    nothing changes. 422 when nobody can be written to at the address.
+    """
+    system = the_system()
+    now = system.clock()
+    person = _person(body)
+    with system.database.write() as session:
+        added = add_subscriber(session, person, hash_key=system.hash_key, now=now)
+    if added.outcome is AddedAs.SUPPRESSED or added.subscriber is None:
+        raise _left_alone(added)
+    answer = AddedAnswer(
+        subscriber=_fields(added.subscriber, None), suggestion=person.address.suggestion
+    )
+    return answer.model_dump(mode="json"), 201 if added.outcome is AddedAs.CREATED else 200
+
+
+@api.get("/subscribers/<path:email>", responses={200: SubscriberAnswer, 404: ProblemAnswer})
+def find(path: SubscriberPath) -> dict[str, Any]:
+    """What is known about a person, by their address; 404 when they are not on the list."""
+    system = the_system()
+    with system.database.read() as session:
+        try:
+            subscriber = find_subscriber(session, normalise(path.email).key)
+        except InvalidAddress as error:
+            raise Problem("not-found", f"That is not an address: {error.reason}.") from error
+        if subscriber is None:
+            raise Problem("not-found", "Nobody with this address is on the list.")
+        suppression = suppression_of(session, subscriber.email_hash, system.clock())
+        answer = SubscriberAnswer(subscriber=_fields(subscriber, suppression))
+    return answer.model_dump(mode="json")
+
+
+def _person(body: AddSubscriberBody) -> Person:
+    return Person(
+        address=_address(body.email),
+        first_name=body.first_name or None,
+        last_name=body.last_name or None,
+        attributes=body.attributes,
+        tags=frozenset(body.tags),
+        consent=Consent(**body.consent.model_dump()) if body.consent else None,
+    )
+
+
+def _address(email: str) -> Address:
+    try:
+        return normalise(email)
+    except InvalidAddress as error:
+        more = {"suggestion": error.suggestion} if error.suggestion else {}
+        raise invalid("/email", error.reason, more) from error
+
+
+def _left_alone(added: Added) -> Problem:
+    because = added.suppression.reason if added.suppression else None
+    status = added.subscriber.status.value if added.subscriber else None
+    return Problem(
+        "suppressed",
+        f"Not added and not changed: {because or status}. Only the person can undo that.",
+        more={"reason": because or status},
+    )
+
+
+def _fields(subscriber: Subscriber, suppression: Suppression | None) -> SubscriberFields:
+    return SubscriberFields(
+        email=subscriber.email,
+        status=subscriber.status,
+        engagement_score=subscriber.engagement_score,
+        first_name=subscriber.first_name,
+        last_name=subscriber.last_name,
+        attributes=subscriber.attributes,
+        tags=subscriber.tags,
+        mailbox_provider=subscriber.mailbox_provider,
+        consent=ConsentAnswer(
+            source=subscriber.consent_source, ip=subscriber.consent_ip, at=subscriber.consent_at
+        ),
+        suppression=suppression
+        and SuppressionAnswer(
+            reason=suppression.reason,
+            source=suppression.source,
+            since=suppression.created_at,
+            until=suppression.until,
+        ),
+        created_at=subscriber.created_at,
+        updated_at=subscriber.updated_at,
+    )

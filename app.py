@@ -1,0 +1,147 @@
+"""The web process: `create_app()` for a server of your own, `python3 app.py` to serve.
+
+gunicorn runs inside this process: one worker (one process owns a SQLite database for
+sending) with many threads, since a request that sends a campaign waits in its thread.
+"""
+
+from utils.environment import ensure_environment
+
+if __name__ == "__main__":
+    ensure_environment()
+
+import os
+import sys
+from typing import Any
+
+from flask import Flask, Response
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
+from sqlalchemy.exc import SQLAlchemyError
+
+from api import auth, errors, health, subscribers, unsubscribe
+from api.openapi import Api, docs
+from api.system import attach
+from config.settings import ROOT, Settings, SettingsError, load_settings
+from database.migrate import SchemaNewerThanCode, migrate
+from database.session import Database
+from services.system import System, utc_now
+
+MAX_BODY_BYTES = 1_000_000
+THREADS = 64
+GRACEFUL_TIMEOUT_S = 40
+"""Longer than an ESP may take to answer (30 s): what is in flight ends, and is recorded."""
+
+BLUEPRINTS = (health.api, subscribers.api)
+"""The calls of the API: one line for each part."""
+PAGES = (unsubscribe.pages, docs)
+"""What is for browsers and mail programs."""
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def create_app(settings: Settings | None = None, system: System | None = None) -> Flask:
+    """The app, its database brought to the current schema."""
+    system = system or System.open(settings or load_settings())
+    app = Api(__name__)
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, PROPAGATE_EXCEPTIONS=False)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    attach(app, system)
+    errors.register(app)
+    auth.register(app)
+    for api in BLUEPRINTS:
+        app.register_api(api)
+    for pages in PAGES:
+        app.register_blueprint(pages)
+    app.after_request(_finish)
+    return app
+
+
+def _finish(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["X-Request-Id"] = errors.request_id()
+    return response
+
+
+class _Worker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's threads, and the moments at which the system starts and stops."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: the place to tell the campaign engine to claim nothing more."""
+        super().handle_exit(sig, frame)
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        for name, value in {
+            "bind": f"{host}:{self._settings.port}",
+            "worker_class": _Worker,
+            "workers": 1,
+            "threads": THREADS,
+            "worker_connections": 1000,
+            # The worker's own loop beats every second; a request may wait in its thread
+            # for as long as it likes.
+            "timeout": 60,
+            "graceful_timeout": GRACEFUL_TIMEOUT_S,
+            "keepalive": 15,
+            "control_socket_disable": True,
+            "limit_request_line": 4094,
+            "limit_request_fields": 60,
+            "umask": 0o077,
+            "proc_name": "email-delivery",
+            "loglevel": "warning",
+            "worker_exit": _close,
+        }.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """Called in the worker: an open database must not cross a fork."""
+        self.system = System.open(self._settings)
+        return create_app(system=self.system)
+
+
+def _close(_arbiter: object, worker: Any) -> None:
+    """The worker has answered its last request."""
+    if (system := getattr(worker.app, "system", None)) is not None:
+        system.close()
+
+
+def serve() -> None:
+    """Run until SIGTERM. Faults in settings or database end the start with a line each."""
+    os.umask(0o077)
+    try:
+        settings = load_settings()
+        database = Database(settings.database_url)
+        migrate(database, utc_now())
+        database.close()
+    except SettingsError as error:
+        sys.exit(str(error))
+    except (SchemaNewerThanCode, SQLAlchemyError, OSError) as error:
+        sys.exit(f"the database cannot be used: {getattr(error, 'orig', error)}")
+    for warning in settings.warnings:
+        print(warning, file=sys.stderr)  # noqa: T201 - a start is watched by a person
+    print(_greeting(settings), flush=True)  # noqa: T201
+    _Server(settings).run()
+
+
+def _greeting(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    address = f"[{host}]" if ":" in host else host
+    return (
+        f"http://{address}:{settings.port} ({settings.sending_mode} mode; calls at /docs; "
+        f"the key is API_KEY in {ROOT / '.env'})"
+    )
+
+
+if __name__ == "__main__":
+    serve()
