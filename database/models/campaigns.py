@@ -233,6 +233,7 @@ class SendBatch(Base):
             postgresql_where=text("state = 'sending'"),
         ),
         Index("ix_send_batches_campaign_id_id", "campaign_id", "id"),
+        Index("ix_send_batches_started_at", "started_at"),
         {"sqlite_autoincrement": True},
     )
 

@@ -46,7 +46,7 @@ def tallies(session: Session, campaign_id: int, kind: TallyKind) -> dict[str, in
         )
         .order_by(CampaignTally.key)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def changed(result: Any) -> int:

@@ -615,6 +615,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("send_batches", schema=None) as batch_op:
+        batch_op.create_index("ix_send_batches_started_at", ["started_at"], unique=False)
         batch_op.create_index("ix_send_batches_campaign_id_id", ["campaign_id", "id"], unique=False)
         batch_op.create_index(
             "ix_send_batches_sending",
@@ -635,6 +636,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("state = 'sending'"),
             postgresql_where=sa.text("state = 'sending'"),
         )
+        batch_op.drop_index("ix_send_batches_started_at")
         batch_op.drop_index("ix_send_batches_campaign_id_id")
 
     op.drop_table("send_batches")
