@@ -18,20 +18,19 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import auth, errors, health, subscribers, unsubscribe
+from api import auth, campaigns, errors, esps, health, subscribers, unsubscribe
 from api.openapi import Api, docs
 from api.system import attach
 from config.settings import ROOT, Settings, SettingsError, load_settings
-from database.migrate import SchemaNewerThanCode, migrate
-from database.session import Database
-from services.system import System, utc_now
+from database.migrate import SchemaNewerThanCode
+from services.system import System, WrongDatabase
 
 MAX_BODY_BYTES = 1_000_000
 THREADS = 64
 GRACEFUL_TIMEOUT_S = 40
 """Longer than an ESP may take to answer (30 s): what is in flight ends, and is recorded."""
 
-BLUEPRINTS = (health.api, subscribers.api)
+BLUEPRINTS = (health.api, subscribers.api, campaigns.api, esps.api)
 """The calls of the API: one line for each part."""
 PAGES = (unsubscribe.pages, docs)
 """What is for browsers and mail programs."""
@@ -72,7 +71,9 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's threads, and the moments at which the system starts and stops."""
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: the place to tell the campaign engine to claim nothing more."""
+        """SIGTERM: claim nothing more, so that requests that wait are answered now."""
+        if (system := getattr(self.app, "system", None)) is not None:
+            system.stop_claiming()
         super().handle_exit(sig, frame)
 
 
@@ -107,6 +108,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """Called in the worker: an open database must not cross a fork."""
         self.system = System.open(self._settings)
+        self.system.start()
         return create_app(system=self.system)
 
 
@@ -121,12 +123,10 @@ def serve() -> None:
     os.umask(0o077)
     try:
         settings = load_settings()
-        database = Database(settings.database_url)
-        migrate(database, utc_now())
-        database.close()
+        System.open(settings).close()
     except SettingsError as error:
         sys.exit(str(error))
-    except (SchemaNewerThanCode, SQLAlchemyError, OSError) as error:
+    except (SchemaNewerThanCode, WrongDatabase, SQLAlchemyError, OSError) as error:
         sys.exit(f"the database cannot be used: {getattr(error, 'orig', error)}")
     for warning in settings.warnings:
         print(warning, file=sys.stderr)  # noqa: T201 - a start is watched by a person

@@ -145,10 +145,10 @@ class CampaignEngine:
             return False
         if unknown:
             log.warning("%d sends were under way when the last process ended: unknown", unknown)
+        self._sending.set()
         for esp, config in self._floor.configs.items():
             self._floor.adapters[esp] = self._build(config)
         self._wait_until = time.monotonic() + WAIT_FOR_ACCOUNTS_S
-        self._sending.set()
         return True
 
     def _pause_stale(self, session: Session) -> None:

@@ -1,12 +1,21 @@
 """The parts of an installation, joined once per process, without Flask."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from config.settings import Settings
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from config.esp_config import EspConfig, EspName
+from config.settings import SendingMode, Settings, sandbox_esps
 from database.migrate import migrate
+from database.models import Campaign
 from database.session import Database
+from email_sender import CampaignEngine
+from services.adapters import build_adapter
+from services.mailing import Identity
+from services.simulator.server import Simulator
 from utils.tokens import link_key
 
 
@@ -14,30 +23,89 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class WrongDatabase(Exception):
+    """A database that holds sends of the other mode: what was simulated was never mailed."""
+
+
 @dataclass(slots=True, kw_only=True)
 class System:
-    """Everything that a process needs to answer or to send."""
+    """Everything that a process needs to answer; after `start`, also to send."""
 
     settings: Settings
     database: Database
-    hash_key: bytes
+    hash_key: bytes = field(repr=False)
     """Of this installation: keys `email_hash` and `cx_send_id`."""
-    link_keys: tuple[bytes, ...]
+    link_keys: tuple[bytes, ...] = field(repr=False)
     """The first signs unsubscribe links, all verify."""
     clock: Callable[[], datetime] = utc_now
+    simulator: Simulator | None = None
+    """In sandbox mode, once started: where the mails go."""
+    esps: Mapping[EspName, EspConfig] = field(default_factory=dict)
+    engine: CampaignEngine | None = None
 
     @classmethod
     def open(cls, settings: Settings, clock: Callable[[], datetime] = utc_now) -> "System":
-        """Open the database, bring it to the current schema, and join the parts."""
+        """Open the database, bring it to the current schema, and join the parts.
+
+        Raises `WrongDatabase` when it belongs to the other sending mode.
+        """
         database = Database(settings.database_url)
         installation = migrate(database, clock())
+        with database.read() as session:
+            _check_mode(session, settings)
         return cls(
             settings=settings,
             database=database,
             hash_key=installation.hash_key,
             link_keys=tuple(link_key(secret) for secret in settings.secret_keys),
             clock=clock,
+            esps=settings.esps,
         )
 
+    @property
+    def is_sandbox(self) -> bool:
+        return self.settings.sending_mode is SendingMode.SANDBOX
+
+    def start(self) -> CampaignEngine:
+        """Begin to send: in sandbox mode to a simulator of this process's own."""
+        if self.is_sandbox:
+            self.simulator = Simulator(clock=self.clock).start()
+            self.esps = sandbox_esps(self.settings, self.simulator.base_urls)
+        self.engine = CampaignEngine(
+            self.database,
+            self.esps,
+            build=build_adapter,
+            identity=Identity(
+                hash_key=self.hash_key,
+                link_key=self.link_keys[0],
+                public_base_url=self.settings.public_base_url,
+            ),
+            clock=self.clock,
+            distribution=self.settings.esp_distribution,
+        )
+        self.engine.start()
+        return self.engine
+
+    def stop_claiming(self) -> None:
+        """The process is about to end; safe in a signal handler."""
+        if self.engine is not None:
+            self.engine.stop_claiming()
+
     def close(self) -> None:
+        """Let what is under way end, and close."""
+        if self.engine is not None:
+            self.engine.close()
+        if self.simulator is not None:
+            self.simulator.stop()
         self.database.close()
+
+
+def _check_mode(session: Session, settings: Settings) -> None:
+    sandbox = settings.sending_mode is SendingMode.SANDBOX
+    other = session.scalar(select(Campaign.id).where(Campaign.sandbox.is_(not sandbox)).limit(1))
+    if other is not None:
+        held = "live" if sandbox else "sandbox"
+        raise WrongDatabase(
+            f"the database holds {held} campaigns and SENDING_MODE is {settings.sending_mode}: "
+            "set DATABASE_URL to another database (a new one is made)"
+        )

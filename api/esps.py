@@ -1,0 +1,132 @@
+"""The ESPs as they stand now: who may get mail, who may not and why."""
+
+from typing import Any
+
+from flask_openapi.blueprint import APIBlueprint
+from pydantic import Field
+
+from api.schemas import Answer
+from api.system import the_system
+from config.esp_config import EspName
+from database import esp_reports
+from services import standing
+from services.esp_manager import why_not
+from services.standing import Allowance, Standing
+
+api = APIBlueprint("esps", __name__)
+
+
+class WindowAnswer(Answer):
+    used: int
+    limit: int | None
+    remaining: int | None
+    resets_at: str
+
+
+class QuotaAnswer(Answer):
+    per_second: float | None = Field(description="Recipients a second; null: no limit is known")
+    day: WindowAnswer
+    month: WindowAnswer
+
+
+class BreakerAnswer(Answer):
+    state: str
+    failures: int
+    open_until: str | None
+    throttled_until: str | None
+
+
+class ReputationAnswer(Answer):
+    score: float = Field(description="0 to 100")
+    accepted_in_7_days: int
+
+
+class LastErrorAnswer(Answer):
+    reason: str
+    at: str
+
+
+class EspAnswer(Answer):
+    esp: EspName
+    configured: bool
+    available: bool
+    unavailable_because: str | None
+    priority: int | None = None
+    reputation: ReputationAnswer | None = None
+    quota: QuotaAnswer | None = None
+    breaker: BreakerAnswer | None = None
+    last_error: LastErrorAnswer | None = None
+    performance_24h: dict[str, int] | None = None
+
+
+class EspStatusAnswer(Answer):
+    esps: list[EspAnswer]
+    sandbox: bool
+
+
+@api.get("/esp-status", responses={200: EspStatusAnswer})
+def esp_status() -> dict[str, Any]:
+    """Each ESP: whether it may get mail now and why not, quota, breaker, last day."""
+    system = the_system()
+    now = system.clock()
+    with system.database.read() as session:
+        standings = standing.load(session, system.esps, now)
+        performance = esp_reports.performance_24h(session, now)
+    told = [
+        _tell(standings[esp], why_not(standings[esp], now), performance.get(esp))
+        if esp in standings
+        else _not_configured(esp)
+        for esp in EspName
+    ]
+    return {"esps": told, "sandbox": system.is_sandbox}
+
+
+def _tell(known: Standing, why: str | None, performance: dict[str, int] | None) -> dict[str, Any]:
+    breaker = known.breaker
+    last_error = None
+    if breaker.last_error is not None and breaker.last_error_at is not None:
+        last_error = {"reason": breaker.last_error, "at": breaker.last_error_at.isoformat()}
+    return {
+        "esp": known.esp,
+        "configured": True,
+        "available": why is None,
+        "unavailable_because": why,
+        "priority": known.priority,
+        "reputation": {
+            "score": round(100 * known.score, 1),
+            "accepted_in_7_days": known.accepted_in_window,
+        },
+        "quota": {
+            "per_second": known.per_second,
+            "day": _window(known.day),
+            "month": _window(known.month),
+        },
+        "breaker": {
+            "state": breaker.state,
+            "failures": breaker.failures,
+            "open_until": breaker.open_until.isoformat() if breaker.open_until else None,
+            "throttled_until": (
+                breaker.throttled_until.isoformat() if breaker.throttled_until else None
+            ),
+        },
+        "last_error": last_error,
+        "performance_24h": performance or dict.fromkeys(esp_reports.PERFORMANCE, 0),
+    }
+
+
+def _window(allowance: Allowance) -> dict[str, Any]:
+    return {
+        "used": allowance.used,
+        "limit": allowance.limit,
+        "remaining": allowance.left,
+        "resets_at": allowance.resets_at.isoformat(),
+    }
+
+
+def _not_configured(esp: EspName) -> dict[str, Any]:
+    return {
+        "esp": esp,
+        "configured": False,
+        "available": False,
+        "unavailable_because": "no key is set: see .env.example",
+    }
