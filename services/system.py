@@ -66,11 +66,19 @@ class System:
     def is_sandbox(self) -> bool:
         return self.settings.sending_mode is SendingMode.SANDBOX
 
-    def start(self) -> CampaignEngine:
-        """Begin to send: in sandbox mode to a simulator of this process's own."""
-        if self.is_sandbox:
-            self.simulator = Simulator(clock=self.clock).start()
+    def start_simulator(self) -> Simulator:
+        """The ESPs of sandbox mode, in this process; its mails are kept beside the database."""
+        if self.simulator is None:
+            path = self.database.path
+            mailbox = path.with_name(f"{path.name}.sandbox-mails") if path else None
+            self.simulator = Simulator(mailbox=mailbox, clock=self.clock).start()
             self.esps = sandbox_esps(self.settings, self.simulator.base_urls)
+        return self.simulator
+
+    def start(self) -> CampaignEngine:
+        """Begin to send, if no other process does; in sandbox mode to the simulator."""
+        if self.is_sandbox:
+            self.start_simulator()
         self.engine = CampaignEngine(
             self.database,
             self.esps,

@@ -17,6 +17,7 @@ LAYERS: dict[str, int] = {
     # 6: processes
     "app": 6,
     "cli": 6,
+    "commands": 6,
     "test_system": 6,
     # 5: talks HTTP
     "api": 5,
@@ -25,6 +26,7 @@ LAYERS: dict[str, int] = {
     "services.calls": 4,
     "services.campaign_step": 4,
     "services.campaigns": 4,
+    "services.demo": 4,
     "services.event_recorder": 4,
     "services.ledger": 4,
     "services.mailing": 4,

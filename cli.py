@@ -1,0 +1,46 @@
+"""Commands for people who run an installation: `python3 cli.py --help`.
+
+Each command is a function in `commands/`, imported when it is called: a command that
+needs no ESP does not wait for the SDKs of three.
+"""
+
+from utils.environment import ensure_environment
+
+if __name__ == "__main__":
+    ensure_environment()
+
+import os
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "init": "commands.installation",
+    "serve": "commands.installation",
+    "demo": "commands.demo",
+    "simulator": "commands.simulator",
+}
+
+
+class _Commands(click.Group):
+    """Knows the names; imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.command(cls=_Commands)
+def cli() -> None:
+    """Email delivery: campaigns through SendGrid, Amazon SES and Postmark."""
+    os.umask(0o077)
+
+
+if __name__ == "__main__":
+    cli()

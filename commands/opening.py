@@ -1,0 +1,35 @@
+"""How commands open the installation: faults end the command with a line each."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import click
+from sqlalchemy.exc import SQLAlchemyError
+
+from config.settings import Settings, SettingsError, load_settings
+from database.migrate import SchemaNewerThanCode
+from services.system import System, WrongDatabase
+
+
+def settings() -> Settings:
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def opened(**changes: Any) -> Iterator[System]:
+    """The system of this installation, with settings changed for this command."""
+    try:
+        system = System.open(replace(settings(), **changes))
+    except (SchemaNewerThanCode, WrongDatabase) as error:
+        raise click.ClickException(str(error)) from error
+    except (SQLAlchemyError, OSError) as error:
+        raise click.ClickException(f"the database cannot be used: {error}") from error
+    try:
+        yield system
+    finally:
+        system.close()
