@@ -95,7 +95,6 @@ class ControlListener(Listener):
 
     async def _reset(self, order: JsonObject) -> None:
         await self._controlled.put_back()
-        self.followed_redirects = 0
 
     def _show(self, request: Request) -> Response:
         match request.path.split("/")[1:]:

@@ -119,11 +119,11 @@ class Dialect(ABC):
 
     def scope(self, request: Request) -> Scope:
         """Raises `Refused` for what this ESP has no call for."""
-        head, slash, last = request.path.rpartition("/")
-        for path in (request.path, head + slash if last else ""):
+        parent, _, last = request.path.rpartition("/")
+        for path in (request.path, f"{parent}/") if last else ():
             if (scope := self.routes.get((request.method, path))) is not None:
                 return scope
-        is_known = any(path == request.path for _, path in self.routes)
+        is_known = bool(last) and any(path == request.path for _, path in self.routes)
         raise Refused(self.no_such_call(405 if is_known else 404))
 
     @abstractmethod
@@ -180,11 +180,14 @@ class Dialect(ABC):
 
 
 def parse_json(body: bytes) -> Any:
-    """Raises `WrongShape` for what is no JSON."""
+    """Raises `WrongShape` for what is no JSON, or not text: half of a surrogate pair."""
     try:
-        return json.loads(body)
+        document = json.loads(body)
+        if b"\\ud" in body or b"\\uD" in body:
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise WrongShape("no JSON") from error
+    return document
 
 
 def is_json(request: Request) -> bool:

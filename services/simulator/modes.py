@@ -195,7 +195,9 @@ class Behaviour:
     def _contradictions(self, esp: EspName) -> dict[str, bool]:
         return {
             "after, count and latency_s cannot be negative, nor every or count 0": (
-                min(self.after, self.latency_s) < 0 or self.every < 1 or (self.count or 1) < 1
+                min(self.after, self.latency_s) < 0
+                or self.every < 1
+                or (self.count is not None and self.count < 1)
             ),
             f"taken cannot be chosen for {self.mode}": (
                 self.taken is not None and self.mode not in TAKEN_OPTIONAL

@@ -16,6 +16,7 @@ MAX_BODY_BYTES = 5_000_000
 MAX_RECIPIENTS = 50
 MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 10, 20, 80
 MAX_TAG_CHARS = 1000
+TEXTS = ("HtmlBody", "TextBody", "Subject", "ReplyTo")
 
 STREAMS = {
     "outbound": "Transactional",
@@ -94,7 +95,8 @@ def _fault_of_people(message: JsonObject, recipients: tuple[str, ...]) -> Fault 
 
 
 def _fault_of_content(message: JsonObject) -> Fault | None:
-    bodies = [as_text(message.get(kind)) for kind in ("HtmlBody", "TextBody")]
+    texts = {kind: as_text(message.get(kind)) for kind in TEXTS}
+    bodies = texts["HtmlBody"], texts["TextBody"]
     if not any(bodies):
         return Fault("300", "Provide either email TextBody or HtmlBody or both.")
     if any(_is_longer(body, MAX_BODY_BYTES) for body in bodies):

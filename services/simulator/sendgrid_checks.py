@@ -65,6 +65,8 @@ def check_message(payload: JsonObject) -> None:
     sender = as_object(payload.get("from"))
     if not is_address(sender.get("email")):
         raise bad("The from email does not contain a valid address.", "from.email")
+    for person in (sender, as_object(payload.get("reply_to"))):
+        as_texts({name: person.get(name) or "" for name in ("email", "name")})
     if payload.get("template_id"):
         raise bad("The template_id must be a valid GUID.", "template_id")
     _check_content(as_list(payload.get("content")))
@@ -116,7 +118,7 @@ def _check_send_at(moment: Any) -> None:
 
 
 def _entry(index: int, block: JsonObject, payload: JsonObject) -> Entry:
-    if not (block.get("subject") or payload.get("subject")):
+    if not (as_text(block.get("subject")) or as_text(payload.get("subject"))):
         raise bad("The subject is required.", "subject")
     _check_sender(index, block, payload)
     _check_values(as_texts(block.get("substitutions")), index)
@@ -129,7 +131,7 @@ def _entry(index: int, block: JsonObject, payload: JsonObject) -> Entry:
 
 
 def _check_sender(index: int, block: JsonObject, payload: JsonObject) -> None:
-    own = as_text(as_object(block.get("from")).get("email"))
+    own = as_texts(block.get("from")).get("email")
     if own and own.rpartition("@")[2] != payload["from"]["email"].rpartition("@")[2]:
         text = "The from domain must be that of the message."
         raise bad(text, f"personalizations.{index}.from.email")

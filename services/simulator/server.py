@@ -276,6 +276,7 @@ class Simulator:
 
     async def put_back(self) -> None:
         self.ledger.reset()
+        self._control.followed_redirects = 0
         for esp, desk in self._desks.items():
             desk.reset()
             await self._listeners[esp].obey()
