@@ -11,7 +11,7 @@ import io
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -113,20 +113,14 @@ class Transport:
         )
 
     def _whole_body(self, response: urllib3.BaseHTTPResponse) -> bytes:
-        body, fault = b"", ""
         try:
-            # Until the end: a read of a fixed size does not notice that bytes are missing.
-            for chunk in response.stream(CHUNK_BYTES, decode_content=False):
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    fault = f"over {MAX_ANSWER_BYTES} bytes"
-                    break
+            body = b"".join(_chunks(response))
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            fault = _what(error)
-        if fault:
             response.close()
-            reason = f"{response.status}: the answer is not whole: {fault}"
-            raise CutAnswer(reason, http_status=response.status, headers=response.headers)
+            reason = f"{response.status}: the answer is not whole: {_what(error)}"
+            raise CutAnswer(
+                reason, http_status=response.status, headers=response.headers
+            ) from error
         for secret in self._hide:
             body = body.replace(secret, b"[hidden]")
         return body
@@ -147,6 +141,19 @@ class Transport:
         # One context for all connections: reading the bundle costs 20 ms.
         context = ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
         return _TlsPool(parts.hostname or "", parts.port, ssl_context=context, **self._options)
+
+
+def _chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """The body until its end: a read of a fixed size does not notice that bytes are missing."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        # Not asked for, and a megabyte of it could become a gigabyte.
+        raise urllib3.exceptions.ProtocolError("compressed")
+    size = 0
+    for chunk in response.stream(CHUNK_BYTES, decode_content=False):
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            raise urllib3.exceptions.ProtocolError(f"over {MAX_ANSWER_BYTES} bytes")
+        yield chunk
 
 
 def _what(error: BaseException) -> str:
