@@ -174,7 +174,7 @@ class SesAdapter(EspAdapter):
             limit=MAX_CALL_BYTES,
             shared=shared,
             each=ENTRY_BYTES + len(values_of(recipients[0])) * SLOT_BYTES,
-            measure=lambda texts: json_size(json.dumps(texts)),
+            measure=lambda texts: json_size(json.dumps(texts, ensure_ascii=False)),
         )
 
     def send(self, batch: Batch) -> BatchAnswer:
