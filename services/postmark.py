@@ -6,12 +6,13 @@ https://postmarkapp.com/developer/api/email-api#send-batch-emails
 import re
 import threading
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 
 import requests
+import urllib3
 from postmarker.core import PostmarkClient
-from requests.adapters import BaseAdapter
-from requests.structures import CaseInsensitiveDict
+from requests.adapters import HTTPAdapter
 
 from config.esp_config import EspName, PostmarkConfig
 from services.base import (
@@ -77,7 +78,7 @@ GRAVEST_FIRST = (
     Outcome.RECIPIENT_REJECTED,
 )
 
-# For an answer without an ErrorCode, so perhaps not of Postmark's making. A status missing
+# For an answer without an ErrorCode of the above, so perhaps not of Postmark's making. A status missing
 # here is OutcomeUnknown: 408 and all of 5xx may come after the mails were queued.
 STATUS_OUTCOMES: dict[int, Outcome] = {
     401: Outcome.ESP_UNAVAILABLE,
@@ -221,7 +222,11 @@ class _Refused(Exception):
             body = response.json()
         except (ValueError, RecursionError):
             body = None
-        self.item = body if isinstance(body, dict) else {}
+        self.item: dict[str, Any] = body if isinstance(body, dict) else {}
+        if not isinstance(self.item.get("ErrorCode"), int):
+            self.item = {}
+        # No id outside a 200, whatever an answer claims.
+        self.item.pop("MessageID", None)
 
 
 def _session(transport: Transport) -> requests.Session:
@@ -234,7 +239,7 @@ def _session(transport: Transport) -> requests.Session:
     return session
 
 
-class _Pooled(BaseAdapter):
+class _Pooled(HTTPAdapter):
     """requests' way to our transport, which has the timeouts and follows nothing."""
 
     def __init__(self, transport: Transport) -> None:
@@ -246,15 +251,14 @@ class _Pooled(BaseAdapter):
         answer = self._transport.exchange(
             request.method or "", request.url or "", dict(request.headers), body
         )
-        response = requests.Response()
-        response.status_code, response._content = answer.status, answer.body
-        response.headers = CaseInsensitiveDict(answer.headers)
+        # Without the headers: they describe a body that has been read already.
+        raw = urllib3.HTTPResponse(
+            BytesIO(answer.body), status=answer.status, preload_content=False
+        )
+        response = self.build_response(request, raw)
+        # Else it would be guessed, which takes long for a large answer.
         response.encoding = "utf-8"
-        response.request, response.url = request, request.url or ""
         return response
-
-    def close(self) -> None:
-        pass
 
 
 def _result(item: Any) -> SendResult:
@@ -289,17 +293,16 @@ def _gravest(item: Mapping[str, Any]) -> SendResult:
 
 def _judged(refused: _Refused) -> SendResult:
     """What an answer other than 200 says about the whole call."""
-    result = _result({**refused.item, "MessageID": None})
     code = refused.item.get("ErrorCode")
-    if refused.status >= 500 and not (refused.status == 503 and code == MAINTENANCE):
+    is_maintenance = refused.status == 503 and code == MAINTENANCE
+    if refused.status >= 500 and not is_maintenance:
         # Whatever the code: "the message may or may not have been queued".
         outcome = Outcome.UNKNOWN
-    elif code is None:
-        outcome = STATUS_OUTCOMES.get(refused.status, Outcome.UNKNOWN)
+    elif code == SEVERAL or code in CODE_OUTCOMES:
+        return _result(refused.item)
     else:
-        return result
-    words = result.reason if code is not None else "without an ErrorCode"
-    return SendResult(outcome=outcome, reason=reason(refused.status, words))
+        outcome = STATUS_OUTCOMES.get(refused.status, Outcome.UNKNOWN)
+    return SendResult(outcome=outcome, reason=reason(refused.status, refused.item.get("Message")))
 
 
 def _refusal(refused: _Refused, count: int) -> BatchAnswer:
