@@ -23,6 +23,9 @@ from database.models import (
     SuppressionReason,
 )
 from lists.counters import count_joined, recount
+from lists.csv_rows import BadHeader
+from lists.importing import ImportResult, import_csv
+from lists.refusals import find_refusals
 from lists.suppression import suppress, suppressed, suppression_of
 from utils.addresses import Address
 from utils.tokens import UnsubscribeLink, email_hash
@@ -30,10 +33,14 @@ from utils.tokens import UnsubscribeLink, email_hash
 __all__ = [
     "Added",
     "AddedAs",
+    "BadHeader",
     "Consent",
+    "ImportResult",
     "Person",
     "add_subscriber",
+    "find_refusals",
     "find_subscriber",
+    "import_csv",
     "recount",
     "suppress",
     "suppressed",
