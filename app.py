@@ -18,7 +18,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import auth, campaigns, errors, esps, health, subscribers, unsubscribe
+from api import auth, campaigns, errors, esps, health, imports, subscribers, unsubscribe
 from api.openapi import Api, docs
 from api.system import attach
 from config.settings import ROOT, Settings, SettingsError, load_settings
@@ -30,7 +30,7 @@ THREADS = 64
 GRACEFUL_TIMEOUT_S = 40
 """Longer than an ESP may take to answer (30 s): what is in flight ends, and is recorded."""
 
-BLUEPRINTS = (health.api, subscribers.api, campaigns.api, esps.api)
+BLUEPRINTS = (health.api, imports.api, subscribers.api, campaigns.api, esps.api)
 """The calls of the API: one line for each part."""
 PAGES = (unsubscribe.pages, docs)
 """What is for browsers and mail programs."""
@@ -76,6 +76,9 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
             system.stop_claiming()
         super().handle_exit(sig, frame)
 
+    # Ctrl-C ends as gently: an ESP's answer that is on its way must be recorded.
+    handle_quit = handle_exit
+
 
 class _Server(BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings) -> None:
@@ -101,9 +104,13 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "umask": 0o077,
             "proc_name": "email-delivery",
             "loglevel": "warning",
+            "when_ready": self._greet,
             "worker_exit": _close,
         }.items():
             self.cfg.set(name, value)
+
+    def _greet(self, _arbiter: object) -> None:
+        print(_greeting(self._settings), flush=True)  # noqa: T201 - a person waits for it
 
     def load(self) -> Flask:
         """Called in the worker: an open database must not cross a fork."""
@@ -130,7 +137,6 @@ def serve() -> None:
         sys.exit(f"the database cannot be used: {getattr(error, 'orig', error)}")
     for warning in settings.warnings:
         print(warning, file=sys.stderr)  # noqa: T201 - a start is watched by a person
-    print(_greeting(settings), flush=True)  # noqa: T201
     _Server(settings).run()
 
 

@@ -1,6 +1,6 @@
-"""The people on the list, one by one and in bulk."""
+"""The people on the list, one by one."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from api.errors import Problem, invalid
 from api.schemas import Answer, Body, Path, ProblemAnswer
 from api.system import the_system
 from database.models import Subscriber, Suppression
+from database.reports import subscriber_stats
 from list_manager import (
     Added,
     AddedAs,
@@ -90,6 +91,21 @@ class AddedAnswer(SubscriberAnswer):
     """What was probably meant, where the domain looks like a slip."""
 
 
+class GrowthDay(Answer):
+    day: date
+    joined: int
+    unsubscribed: int
+    bounced: int
+    complained: int
+
+
+class StatsAnswer(Answer):
+    total: int
+    by_status: dict[str, int]
+    growth: list[GrowthDay]
+    """The last 30 UTC days, the oldest first."""
+
+
 @api.post(
     "/add-subscriber",
     responses={200: AddedAnswer, 201: AddedAnswer, 409: ProblemAnswer, 422: ProblemAnswer},
@@ -128,6 +144,14 @@ def find(path: SubscriberPath) -> dict[str, Any]:
         suppression = suppression_of(session, subscriber.email_hash, system.clock())
         answer = SubscriberAnswer(subscriber=_fields(subscriber, suppression))
     return answer.model_dump(mode="json")
+
+
+@api.get("/subscriber-stats", responses={200: StatsAnswer})
+def stats() -> dict[str, Any]:
+    """How many people there are, by status, and who came and went in the last 30 days."""
+    system = the_system()
+    with system.database.read() as session:
+        return subscriber_stats(session, system.clock())
 
 
 def _person(body: AddSubscriberBody) -> Person:

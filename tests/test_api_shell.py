@@ -1,6 +1,7 @@
 """The shell round every call: the key, the form of errors, strict JSON, the description."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -225,7 +226,7 @@ def test_the_description_is_openapi_3_1_and_names_every_call(client: FlaskClient
     assert spec["openapi"] == "3.1.0"
     pages = {"/openapi.json", "/docs", "/docs/<path:name>", "/unsubscribe"}
     rules = {rule.rule for rule in client.application.url_map.iter_rules()} - pages
-    paths = {rule.replace("<path:", "<").replace("<", "{").replace(">", "}") for rule in rules}
+    paths = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule) for rule in rules}
     assert paths <= set(spec["paths"])
     for path, operations in spec["paths"].items():
         for operation in operations.values():

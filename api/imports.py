@@ -1,0 +1,127 @@
+"""Whole files of people."""
+
+from pathlib import Path
+from typing import Any
+
+from flask import Response, request, send_file
+from flask_openapi.blueprint import APIBlueprint
+
+from api.errors import Problem
+from api.json_body import refuse_encoding
+from api.schemas import Answer, ProblemAnswer
+from api.schemas import Path as PathModel
+from api.system import the_system
+from config.settings import ROOT
+from list_manager import BadHeader, ImportResult, find_refusals, import_csv
+
+api = APIBlueprint("imports", __name__)
+
+MAX_BYTES = 1_000_000_000
+_BODY = {
+    "description": "UTF-8, the first line names the columns: `email`, and of choice `first_name`, "
+    "`last_name`, `tags` (separated by `;`); any other column becomes an attribute.",
+    "required": True,
+    "content": {
+        "text/csv": {
+            "schema": {"type": "string"},
+            "example": "email,first_name,tags,city\nann@example.com,Ann,news;vip,Oslo\n",
+        }
+    },
+}
+
+
+class RefusedRow(Answer):
+    row: int
+    """As a spreadsheet counts: the header is row 1."""
+    email: str
+    reason: str
+
+
+class ImportAnswer(Answer):
+    """`rows` = created + updated + suppressed + duplicates + invalid."""
+
+    rows: int
+    created: int
+    updated: int
+    suppressed: int
+    duplicates: int
+    invalid: int
+    refused: list[RefusedRow]
+    refused_url: str | None
+
+
+class RefusedPath(PathModel):
+    name: str
+
+
+@api.post(
+    "/subscribers/import",
+    request_body=_BODY,
+    responses={200: ImportAnswer, 415: ProblemAnswer, 422: ProblemAnswer},
+)
+def import_subscribers() -> dict[str, Any]:
+    """Add or update everybody in a CSV file, streamed.
+
+    People who left, bounced or complained stay as they are and are counted as
+    `suppressed`. `refused` shows the first 100 lines that name nobody; the file at
+    `refused_url` has all of them for seven days. An import that broke off can be sent again.
+    """
+    _check_type()
+    request.max_content_length = MAX_BYTES
+    system = the_system()
+    try:
+        result = import_csv(
+            system.database,
+            request.stream,
+            hash_key=system.hash_key,
+            now=system.clock(),
+            refusals=_folder(),
+        )
+    except BadHeader as error:
+        raise Problem("invalid", f"{error}.") from error
+    return _answer(result).model_dump(mode="json")
+
+
+@api.get("/subscribers/import/<name>/refused", responses={404: ProblemAnswer})
+def refused(path: RefusedPath) -> Response:
+    """The lines that an import refused, as CSV: row, email, reason."""
+    found = find_refusals(_folder(), path.name, the_system().clock())
+    if found is None:
+        raise Problem("not-found", "There is no such list of refusals; they are kept for 7 days.")
+    return send_file(found, "text/csv", as_attachment=True, download_name="refused.csv")
+
+
+def _check_type() -> None:
+    refuse_encoding(request)
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    if request.mimetype != "text/csv" or charset not in ("utf-8", "utf8", "us-ascii"):
+        raise Problem(
+            "unsupported-media-type", "Send CSV in UTF-8, with the header Content-Type: text/csv."
+        )
+
+
+def _folder() -> Path:
+    """Beside the database, or beside where one would be."""
+    path = the_system().database.path
+    return (path.resolve().parent if path else ROOT / "data") / "imports"
+
+
+def _answer(result: ImportResult) -> ImportAnswer:
+    return ImportAnswer(
+        rows=result.rows,
+        created=result.created,
+        updated=result.updated,
+        suppressed=result.suppressed,
+        duplicates=result.duplicates,
+        invalid=result.invalid,
+        refused=[
+            RefusedRow(row=one.row, email=_printable(one.email), reason=one.reason)
+            for one in result.refused
+        ],
+        refused_url=result.refused_id and f"/subscribers/import/{result.refused_id}/refused",
+    )
+
+
+def _printable(text: str) -> str:
+    """As it stood in the file, cut; bytes that were not UTF-8 show as question marks."""
+    return text[:400].encode("utf-8", "replace").decode()
