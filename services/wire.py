@@ -18,7 +18,8 @@ JSON is quoted inside JSON once more (7 for a control character)."""
 
 def reason(code: object, words: object = None) -> str:
     """`<code>: <the ESP's words>` on one line, short enough to store."""
-    text = " ".join(str(words).split()) if words else ""
+    raw = str(words)[: 4 * REASON_CHARS] if words else ""
+    text = " ".join("".join(one if one.isprintable() else " " for one in raw).split())
     return f"{code}: {text}"[:REASON_CHARS] if text else str(code)
 
 
@@ -26,9 +27,9 @@ def mailbox(name: str | None, address: str) -> str:
     """`Name <address>`, with the name quoted or RFC 2047 encoded where it must be."""
     if not name:
         return address
-    if name.isascii():
+    if name.isascii() and "=?" not in name:
         return formataddr((name, address))
-    return f"{Header(name, 'utf-8').encode(linesep='')} <{address}>"
+    return f"{Header(name, 'utf-8', maxlinelen=75).encode(linesep='')} <{address}>"
 
 
 def header_list(headers: Mapping[str, str]) -> list[dict[str, str]]:

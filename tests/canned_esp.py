@@ -25,6 +25,7 @@ KEYS = {
     EspName.SES: "AKIATESTSONLY0000000",
     EspName.POSTMARK: "0000-a-postmark-token-of-tests",
 }
+CONCURRENCY = 2
 AWS_SECRET = "an/aws+secret/of/tests/0000000000000000"
 
 Act = Callable[[socket.socket], bool]
@@ -216,43 +217,52 @@ def batch(count: int = 1, message: Message = MESSAGE) -> Batch:
     return Batch(message=message, recipients=people(count))
 
 
-def sendgrid(url: str, **options: Any) -> SendGridAdapter:
-    config = SendGridConfig(
+def sendgrid_config(url: str) -> SendGridConfig:
+    return SendGridConfig(
         name=EspName.SENDGRID,
         priority=1,
         batch_size=100,
-        concurrency=2,
+        concurrency=CONCURRENCY,
         api_key=KEYS[EspName.SENDGRID],
         base_url=url,
     )
-    return SendGridAdapter(config, **{"read_timeout_s": 5.0, **options})
 
 
-def ses(url: str | None, **options: Any) -> SesAdapter:
-    config = SesConfig(
+def ses_config(url: str | None) -> SesConfig:
+    return SesConfig(
         name=EspName.SES,
         priority=2,
         batch_size=50,
-        concurrency=2,
+        concurrency=CONCURRENCY,
         access_key_id=KEYS[EspName.SES],
         secret_access_key=AWS_SECRET,
         region="eu-west-1",
         endpoint_url=url,
         configuration_set="campaigns",
     )
-    return SesAdapter(config, **{"read_timeout_s": 5.0, **options})
 
 
-def postmark(url: str, **options: Any) -> PostmarkAdapter:
-    config = PostmarkConfig(
+def postmark_config(url: str) -> PostmarkConfig:
+    return PostmarkConfig(
         name=EspName.POSTMARK,
         priority=3,
         batch_size=100,
-        concurrency=2,
+        concurrency=CONCURRENCY,
         api_key=KEYS[EspName.POSTMARK],
         base_url=url,
     )
-    return PostmarkAdapter(config, **{"read_timeout_s": 5.0, **options})
+
+
+def sendgrid(url: str, **options: Any) -> SendGridAdapter:
+    return SendGridAdapter(sendgrid_config(url), **{"read_timeout_s": 5.0, **options})
+
+
+def ses(url: str | None, **options: Any) -> SesAdapter:
+    return SesAdapter(ses_config(url), **{"read_timeout_s": 5.0, **options})
+
+
+def postmark(url: str, **options: Any) -> PostmarkAdapter:
+    return PostmarkAdapter(postmark_config(url), **{"read_timeout_s": 5.0, **options})
 
 
 MAKERS: dict[EspName, Callable[..., EspAdapter]] = {
