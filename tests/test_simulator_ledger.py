@@ -194,9 +194,26 @@ def test_recipients_per_day_are_limited_as_the_esp_does(
     send(sim, esp, people(8))
     assert send(sim, esp, people(8, 8)).status == status
     assert (sim.accepted()[esp], sim.limit_violations) == (taken, {esp: {"daily": 1}})
-    clock.forward(days=1)
+    clock.forward(hours=24, minutes=1)
     send(sim, esp, people(8, 16))
     assert sim.accepted()[esp] == taken + 8
+
+
+@pytest.mark.parametrize(("esp", "left"), [(SENDGRID, 10), (SES, 3), (POSTMARK, 10)])
+def test_day_of_ses_is_the_last_24_hours(
+    sim: Simulator, clock: Clock, esp: EspName, left: int
+) -> None:
+    clock.now = NOW.replace(hour=20)
+    send(sim, esp, people(4))
+    clock.forward(hours=3)
+    send(sim, esp, people(3, 4))
+    clock.forward(hours=1, minutes=1)  # past midnight
+    sim.limit(esp, daily_limit=10)
+    send(sim, esp, people(left, 7))
+    assert sim.limit_violations == {}
+    clock.forward(hours=20)  # what was sent first is a day old
+    send(sim, esp, people(4, 20))
+    assert (sim.limit_violations == {}) is (esp is SES)
 
 
 @pytest.mark.parametrize("limits", [{"per_second": 0}, {"daily_limit": -1}, {"burst_s": 0}])

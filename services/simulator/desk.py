@@ -77,7 +77,7 @@ class Desk:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.board = Board()
-        self.meter = Meter(limits or AccountLimits())
+        self.meter = Meter(limits or AccountLimits(), rolls=dialect.day_rolls)
         self.violations: Counter[Limit] = Counter()
         """How often a call broke a limit of this ESP."""
         self.elsewhere = ""

@@ -112,6 +112,8 @@ class Dialect(ABC):
     """One faulty message refuses the whole call."""
     limits_per_message: ClassVar[frozenset[Limit]] = frozenset()
     """Account limits that surplus messages meet one by one, not the call as a whole."""
+    day_rolls: ClassVar[bool] = False
+    """The daily limit counts the last 24 hours, not the day of the calendar."""
     usually_per_message: ClassVar[frozenset[Mode]] = frozenset()
     fault_codes: ClassVar[Mapping[Mode, tuple[str, ...]]]
     """The codes of the messages that a mode spoils, in turn."""

@@ -1,10 +1,13 @@
 """The limits of an account, enforced: recipients per second and per day."""
 
 import math
+from collections import deque
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime, timedelta
 
 from services.simulator.dialect import Limit
+
+DAY = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +16,7 @@ class AccountLimits:
 
     per_second: float | None = None
     daily_limit: int | None = None
-    """Per UTC day; SES really counts the last 24 hours."""
+    """Per UTC day, at SES within the last 24 hours."""
     burst_s: float = 1.5
     """How many seconds' worth may come at once.
 
@@ -30,9 +33,12 @@ class AccountLimits:
 class Meter:
     """How much of an account's limits is used. Used by one thread."""
 
-    def __init__(self, limits: AccountLimits) -> None:
+    def __init__(self, limits: AccountLimits, *, rolls: bool = False) -> None:
+        """`rolls`: a day is the last 24 hours, not the one of the calendar (UTC)."""
+        self._rolls = rolls
+        self._taken: deque[tuple[datetime, int]] = deque()
+        """Start of a minute, recipients taken in it."""
         self._used = 0
-        self._day: date | None = None
         self.put(limits)
 
     def put(self, limits: AccountLimits) -> None:
@@ -41,13 +47,16 @@ class Meter:
         self._filled_at: datetime | None = None
 
     def clear(self) -> None:
+        self._taken.clear()
         self._used = 0
         self.put(self.limits)
 
     def used(self, now: datetime) -> int:
         """Recipients taken on this day."""
-        if now.date() != self._day:
-            self._day, self._used = now.date(), 0
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        begin = now - DAY if self._rolls else midnight
+        while self._taken and self._taken[0][0] < begin:
+            self._used -= self._taken.popleft()[1]
         return self._used
 
     def room(self, limit: Limit, now: datetime) -> float:
@@ -59,8 +68,11 @@ class Meter:
         return self._tokens
 
     def take(self, recipients: int, now: datetime) -> None:
-        self._used = self.used(now) + recipients
         self._tokens -= recipients
+        self._used += recipients
+        minute = now.replace(second=0, microsecond=0)
+        so_far = self._taken.pop()[1] if self._taken and self._taken[-1][0] == minute else 0
+        self._taken.append((minute, so_far + recipients))
 
     @property
     def _capacity(self) -> float:

@@ -5,6 +5,7 @@ https://postmarkapp.com/developer/api/email-api
 
 from collections.abc import Iterable
 from email.utils import getaddresses
+from functools import lru_cache
 from typing import Any
 
 from services.base import SEND_REF_KEY
@@ -134,12 +135,17 @@ def _fault_of_inactive(recipients: tuple[str, ...]) -> Fault | None:
     return inactive(held) if held else None
 
 
-def _addresses(text: Any) -> list[str]:
+def _addresses(text: Any) -> tuple[str, ...]:
     """The bare addresses of a list such as `Ann <a@example.net>, b@example.net`."""
     line = as_text(text)
     if is_address(line) or not line:
-        return [line] if line else []
-    return [address or line for _, address in getaddresses([line])]
+        return (line,) if line else ()
+    return _split(line)
+
+
+@lru_cache(maxsize=256)  # the sender's line comes with every message of a call
+def _split(line: str) -> tuple[str, ...]:
+    return tuple(address or line for _, address in getaddresses([line]))
 
 
 def _is_longer(text: str, limit: int) -> bool:

@@ -63,6 +63,7 @@ class Ses(Dialect):
         ("GET", "/v2/email/account"): Scope.LOOKUP,
     }
     limits_per_message = frozenset({Limit.PER_SECOND, Limit.DAILY})
+    day_rolls = True
     usually_per_message = frozenset({Mode.QUOTA})
     fault_codes = FAULT_CODES
 
