@@ -68,26 +68,30 @@ def _check(text: str) -> None:
 
 def _check_texts(value: object) -> None:
     """Walks with a stack of its own: the depth is the caller's choice."""
-    left: list[tuple[tuple[int | str, ...], object]] = [((), value)]
+    _check_text(value, ())
+    left: list[tuple[tuple[int | str, ...], Any]] = (
+        [((), value)] if isinstance(value, dict | list) else []
+    )
     while left:
-        place, one = left.pop()
-        if len(place) > MAX_DEPTH:
+        place, holder = left.pop()
+        if len(place) >= MAX_DEPTH:
             raise _too_deep()
-        if isinstance(one, str):
-            _check_text(one, place)
-        elif isinstance(one, dict):
-            for name, below in one.items():
-                _check_text(name, place)
-                left.append(((*place, name), below))
-        elif isinstance(one, list):
-            left += [((*place, index), below) for index, below in enumerate(one)]
+        for name, one in holder.items() if isinstance(holder, dict) else enumerate(holder):
+            _check_text(name, place)
+            _check_text(one, (*place, name))
+            if isinstance(one, dict | list):
+                left.append(((*place, name), one))
 
 
-def _check_text(text: str, place: tuple[int | str, ...]) -> None:
+def _check_text(text: object, place: tuple[int | str, ...]) -> None:
+    if not isinstance(text, str):
+        return
     if "\x00" in text:
         raise invalid(pointer(place), "contains a NUL character")
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise invalid(pointer(place), "contains half a character (a lone surrogate)")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise invalid(pointer(place), "contains half a character (a lone surrogate)") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
