@@ -248,7 +248,7 @@ def test_port_that_is_taken_is_told_and_nothing_stays_open() -> None:
 def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-W", "error", "-m", "services.simulator", "--port", "0"]
     with subprocess.Popen(
-        [*command, "--mailbox", str(tmp_path / "mailbox.db")],
+        [*command, "--mailbox", str(tmp_path / "new" / "mailbox.db")],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -270,14 +270,17 @@ def test_process_prints_its_urls_and_stops_on_a_signal(
     process.send_signal(number)
     rest, errors = process.communicate(timeout=20)
     assert (process.returncode, rest, errors) == (0, "", "")
-    assert (tmp_path / "mailbox.db").exists()
+    assert (tmp_path / "new" / "mailbox.db").exists()
 
 
-def test_process_says_why_it_cannot_start() -> None:
+@pytest.mark.parametrize("why", ["port", "mailbox"])
+def test_process_says_why_it_cannot_start(tmp_path: Path, why: str) -> None:
+    mailbox = tmp_path / "mailbox.db"
+    mailbox.write_bytes(b"no database" * 100 if why == "mailbox" else b"")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+        port = str(taken.getsockname()[1] if why == "port" else 0)
         ended = subprocess.run(
-            [sys.executable, "-m", "services.simulator", "--port", port],
+            [sys.executable, "-m", "services.simulator", "--port", port, "--mailbox", mailbox],
             cwd=ROOT,
             capture_output=True,
             text=True,

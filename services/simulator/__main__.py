@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         simulator = Simulator(
             port=options.port, mailbox=options.mailbox, keep_content=not options.no_content
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, sqlite3.Error) as error:
         sys.stderr.write(f"The simulator cannot start: {error}\n")
         return 1
     with simulator:

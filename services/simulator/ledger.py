@@ -59,12 +59,18 @@ class Ledger:
         self._keep_bytes = keep_bytes
         self._kept: deque[tuple[int, int]] = deque()
         self._kept_bytes = 0
+        if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
         # Autocommit, transactions are opened by hand. A crash of the machine may lose
         # mails of a stand-in, so nothing waits for the disk.
         self._connection = sqlite3.connect(
             path or ":memory:", isolation_level=None, check_same_thread=False
         )
-        self._open()
+        try:
+            self._open()
+        except BaseException:
+            self._connection.close()
+            raise
 
     def close(self) -> None:
         with self._lock:
@@ -187,7 +193,6 @@ class Ledger:
             self._connection.executescript(SCHEMA)
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
-            self._connection.close()
             raise ValueError("the mailbox file is of another version; delete it")
         kept = self._connection.execute("SELECT mail_id, size FROM contents ORDER BY mail_id")
         self._kept.extend(kept)
