@@ -200,13 +200,14 @@ class SesAdapter(EspAdapter):
         quota = answer.get("SendQuota") or {}
         limit, used = quota.get("Max24HourSend"), quota.get("SentLast24Hours")
         standing, enabled = answer.get("EnforcementStatus"), answer.get("SendingEnabled")
+        is_sandbox = answer.get("ProductionAccessEnabled") is False
         return Account(
             per_second=quota.get("MaxSendRate"),
             # -1 is unlimited.
             daily_limit=None if limit is None or limit < 0 else int(limit),
             daily_used=None if used is None else int(used),
             sending_enabled=None if enabled is None else enabled and standing != "SHUTDOWN",
-            detail=f"{standing}{'' if answer.get('ProductionAccessEnabled') else ', SES sandbox'}",
+            detail=f"{standing or 'standing not told'}{', SES sandbox' if is_sandbox else ''}",
         )
 
     def _send_whole(self, batch: Batch) -> BatchAnswer:

@@ -781,7 +781,7 @@ KNOWN = Account(
             HEALTHY | {"ProductionAccessEnabled": False},
             replace(KNOWN, detail="HEALTHY, SES sandbox"),
         ),
-        ({}, Account(detail="None, SES sandbox")),
+        ({}, Account(detail="standing not told")),
     ],
 )
 def test_the_account(
