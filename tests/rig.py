@@ -208,7 +208,7 @@ class Rig:
 
 @contextmanager
 def rig(database: Database, clock: Callable[[], datetime]) -> Iterator[Rig]:
-    with Simulator(keep_content=True) as simulator:
+    with Simulator(clock=clock) as simulator:
         made = Rig(database, simulator, clock)
         yield made
         made.stop()
