@@ -131,7 +131,8 @@ def unsubscribe(
     Works when the person's row is gone. The campaign whose mail held the link counts
     them once.
     """
-    new = suppress(
+    _count_for_campaign(session, link)  # first, as whoever records a send locks it before a person
+    return suppress(
         session,
         link.email_hash,
         reason=SuppressionReason.UNSUBSCRIBED,
@@ -140,8 +141,6 @@ def unsubscribe(
         evidence=evidence,
         subscriber_id=link.subscriber_id,
     )
-    _count_for_campaign(session, link)
-    return new
 
 
 def _locked(session: Session, email_key: str) -> Subscriber | None:

@@ -5,6 +5,7 @@ import gc
 import io
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -378,3 +379,18 @@ def test_a_page_takes_a_constant_number_of_statements(
     assert len(per_page) == 5
     assert len(set(per_page)) == 1
     assert per_page[0] <= 10
+
+
+def test_two_imports_of_one_file_at_once_count_everybody_once(
+    either_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "PAGE", 50)
+    lines = [f"reader{n}@example.com,t{n % 3}\n" for n in range(400)]
+    files = ["email,tags\n" + "".join(order) for order in (lines, reversed(lines))]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda text: run(either_database, text, tmp_path), files))
+    assert sum(result.created for result in results) == 400
+    assert sum(result.updated for result in results) == 400
+    assert len(people(either_database)) == 400
+    assert days(either_database) == {"joined": 400}
+    assert_counters_are_true(either_database)

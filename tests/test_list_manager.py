@@ -1,5 +1,6 @@
 """Adding, leaving and being left alone, on both databases."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -342,6 +343,33 @@ def test_unsubscribing_twice_counts_once(either_database: Database) -> None:
         assert session.scalars(select(Campaign.unsubscribed)).one() == 1
         assert session.scalars(select(EmailSend.unsubscribed)).one() is True
     assert days(either_database) == {"joined": 1, "unsubscribed": 1}
+    assert_counters_are_true(either_database)
+
+
+def test_eight_clicks_and_eight_additions_at_once_count_once(either_database: Database) -> None:
+    added = add(either_database, "ann@example.com")
+    assert added.subscriber is not None
+    link = UnsubscribeLink(
+        email_hash=who("ann@example.com"),
+        subscriber_id=added.subscriber.id,
+        send_id=_campaign_with_send(either_database, added.subscriber.id),
+    )
+
+    def act(n: int) -> None:
+        if n % 2:
+            add(either_database, "bob@example.com", tags=frozenset({str(n)}))
+            return
+        with either_database.write() as session:
+            unsubscribe(session, link, source="one_click", now=NOW)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(act, range(16)))
+    with either_database.read() as session:
+        assert session.scalars(select(Campaign.unsubscribed)).one() == 1
+        bob = find_subscriber(session, "bob@example.com")
+        assert bob is not None
+        assert sorted(map(int, bob.tags)) == [1, 3, 5, 7, 9, 11, 13, 15]
+    assert days(either_database) == {"joined": 2, "unsubscribed": 1}
     assert_counters_are_true(either_database)
 
 
