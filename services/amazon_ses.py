@@ -253,6 +253,8 @@ class SesAdapter(EspAdapter):
         )
 
     def _is_content_bad(self, message: Message, invalid: int) -> bool:
+        if not invalid:
+            return False
         with self._lock:
             self._invalid_in_a_row[message.subject] += invalid
             if self._invalid_in_a_row[message.subject] < LONE_INVALIDS:
