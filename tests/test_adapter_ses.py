@@ -588,7 +588,7 @@ EXPECTED_STATUSES: dict[str, Outcome] = {
 ABOUT_THE_CONTENT = {"TEMPLATE_NOT_FOUND", "TEMPLATE_DOES_NOT_EXIST"}
 
 
-@pytest.mark.parametrize("status", set(EXPECTED_STATUSES) - ABOUT_THE_CONTENT)
+@pytest.mark.parametrize("status", sorted(set(EXPECTED_STATUSES) - ABOUT_THE_CONTENT))
 def test_an_entry_beside_one_that_was_accepted(
     adapter: SesAdapter, esp: CannedEsp, status: str
 ) -> None:
@@ -600,7 +600,7 @@ def test_an_entry_beside_one_that_was_accepted(
     )
 
 
-@pytest.mark.parametrize("status", ABOUT_THE_CONTENT)
+@pytest.mark.parametrize("status", sorted(ABOUT_THE_CONTENT))
 def test_a_missing_template_is_about_the_message(
     adapter: SesAdapter, esp: CannedEsp, status: str
 ) -> None:

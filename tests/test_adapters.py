@@ -31,8 +31,8 @@ from services.sendgrid import SendGridAdapter
 from services.simulator.modes import Mode, modes_of
 from services.simulator.server import Simulator
 from tests.canned_esp import (
-    CONCURRENCY,
     AWS_SECRET,
+    CONCURRENCY,
     KEYS,
     MAKERS,
     MESSAGE,
@@ -132,14 +132,12 @@ def test_an_sdk_is_imported_when_its_esp_is_configured() -> None:
 
 # the transport
 
-NO_ANSWER: dict[str, Act] = {
+WITHOUT_A_WHOLE_ANSWER: dict[str, Act] = {
     "close": close,
     "reset": reset,
     "hang": hang,
     "not HTTP": garbage_line,
     "drip in a header": drip(b"HTTP/1.1 200 OK\r\nX: "),
-}
-HALF_AN_ANSWER: dict[str, Act] = {
     "cut": cut(200),
     "endless": endless,
     "drip": drip(head(200)),
@@ -148,7 +146,7 @@ HALF_AN_ANSWER: dict[str, Act] = {
 
 
 @every_esp
-@pytest.mark.parametrize("act", [*NO_ANSWER.values(), *HALF_AN_ANSWER.values()], ids=str)
+@pytest.mark.parametrize("act", WITHOUT_A_WHOLE_ANSWER.values(), ids=WITHOUT_A_WHOLE_ANSWER)
 def test_without_a_whole_answer_the_outcome_is_unknown_after_one_request(
     canned: dict[EspName, EspAdapter], esp: CannedEsp, name: EspName, act: Act
 ) -> None:
