@@ -1,0 +1,117 @@
+"""The harness itself: it names every fault, and catches a sender that keeps no promise."""
+
+import random
+import sqlite3
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from config.esp_config import EspName
+from tests.faults import oracle
+from tests.faults.conftest import MakeSite
+from tests.faults.driver import random_moments
+from tests.faults.oracle import Query, Taken
+
+NAIVE = (sys.executable, "-m", "tests.faults.naive_sender")
+MOST_KILLS = 50
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+ANN, BOB = (
+    Taken(esp="ses", recipient=f"{name}@a.net", subject="news", send_ref=f"{id}-1-x", at=NOON)
+    for id, name in enumerate(("ann", "bob"), start=1)
+)
+AUDIENCE = {"news": {"ann@a.net", "bob@a.net", "cy@a.net"}}
+LEDGER = """
+CREATE TABLE campaigns (id, subject, status, planned, queued, sending, accepted, rejected,
+    unknown, skipped, cancelled);
+CREATE TABLE email_sends (id, campaign_id, email_key, status, esp, batch_id);
+CREATE TABLE send_batches (id, http_status);
+CREATE TABLE campaign_tallies (campaign_id, kind, key, n);
+CREATE TABLE suppressions (email_hash, reason, created_at);
+CREATE TABLE subscribers (email_key, email_hash);
+INSERT INTO campaigns VALUES (1, 'news', 'needs_review', 3, 0, 0, 1, 0, 2, 0, 0);
+INSERT INTO email_sends VALUES (1, 1, 'ann@a.net', 'accepted', 'ses', 1);
+INSERT INTO email_sends VALUES (2, 1, 'bob@a.net', 'unknown', 'ses', 2);
+INSERT INTO email_sends VALUES (3, 1, 'cy@a.net', 'unknown', 'ses', 3);
+INSERT INTO send_batches VALUES (1, 200), (2, NULL), (3, NULL);
+INSERT INTO campaign_tallies VALUES (1, 'accepted', 'ses', 1);
+INSERT INTO subscribers VALUES ('ann@a.net', 'a'), ('bob@a.net', 'b'), ('cy@a.net', 'c');
+"""
+"""Ann got her mail; Bob got his, and the server died before it knew; Cy's never left."""
+
+
+def ledger(change: str = "") -> Query:
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(LEDGER + change)
+    return lambda sql: connection.execute(sql).fetchall()
+
+
+def kinds(query: Query, taken: Sequence[Taken]) -> set[str]:
+    return {fault.kind for fault in oracle.examine(query, taken, AUDIENCE, {"cy@a.net"})}
+
+
+CY_LEFT = "INSERT INTO suppressions VALUES ('c', 'unsubscribed', '2026-11-24 12:00:00.000000');"
+HAPPENED = [ANN, BOB]
+
+
+def test_a_kept_promise_has_no_fault() -> None:
+    assert kinds(ledger(CY_LEFT), HAPPENED) == set()
+    assert oracle.unknown(ledger(), "news") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "taken", "kind"),
+    [
+        ("", [*HAPPENED, replace(ANN, esp="postmark")], {"duplicate", "phantom"}),
+        ("", [*HAPPENED, BOB], {"duplicate"}),
+        ("", [BOB], {"lost"}),
+        ("UPDATE email_sends SET status = 'sending' WHERE id = 3", HAPPENED, {"lost", "count"}),
+        ("DELETE FROM email_sends WHERE id = 3", HAPPENED, {"lost", "count"}),
+        ("UPDATE email_sends SET esp = NULL WHERE id = 2", HAPPENED, {"phantom"}),
+        ("UPDATE email_sends SET status = 'queued' WHERE id = 2", HAPPENED, {"lost", "phantom", "count"}),
+        ("", [*HAPPENED, replace(BOB, recipient="dan@a.net")], {"phantom"}),
+        ("UPDATE campaigns SET planned = 4", HAPPENED, {"count"}),
+        ("UPDATE campaigns SET accepted = 2, unknown = 1", HAPPENED, {"count"}),
+        ("UPDATE campaign_tallies SET key = 'sendgrid'", HAPPENED, {"count"}),
+        ("UPDATE campaigns SET status = 'sent'", HAPPENED, {"end"}),
+        ("DELETE FROM suppressions", HAPPENED, {"revived"}),
+        (
+            "INSERT INTO campaigns VALUES (2, 'news', 'sent', 0, 0, 0, 0, 0, 0, 0, 0)",
+            HAPPENED,
+            {"campaigns"},
+        ),
+    ],
+)  # fmt: skip
+def test_every_fault_is_named(change: str, taken: list[Taken], kind: set[str]) -> None:
+    assert kinds(ledger(CY_LEFT + change), taken) == kind
+
+
+@pytest.mark.parametrize(("seconds", "kind"), [(5, set()), (6, {"unwanted"})])
+def test_a_mail_later_than_a_call_may_last_after_leaving_is_a_fault(
+    seconds: int, kind: set[str]
+) -> None:
+    late = replace(BOB, recipient="cy@a.net", at=NOON + timedelta(seconds=seconds))
+    assert kinds(ledger(CY_LEFT), [*HAPPENED, late]) == kind
+
+
+def test_requests_are_the_answered_calls_and_those_that_an_esp_took_mail_of() -> None:
+    assert oracle.requests_made(ledger(), HAPPENED) == 2
+
+
+def test_a_sender_without_claims_is_caught(make_site: MakeSite, rng: random.Random) -> None:
+    site = make_site(command=NAIVE, settings={"POSTMARK_BATCH_SIZE": "10"})
+    site.simulator.behave(EspName.POSTMARK, "ok", latency_s=0.01)
+    server = site.add_server()
+    server.start()
+    site.add_people(server.client, 300)
+    mailing = site.new_mailing("news")
+    for moment in random_moments(rng, MOST_KILLS, recipients=300):
+        with site.under_way(mailing, server.client, moment):
+            server.kill()
+        server.start()
+        if any(oracle.duplicates(site.taken())):
+            return
+    pytest.fail(f"{MOST_KILLS} kills showed no duplicate")
