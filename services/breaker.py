@@ -4,6 +4,7 @@ A breaker bounds what an ESP that answers unclearly can cost: after the first un
 outcome it gets one recipient at a time, after five failures in a row nothing for a while.
 """
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -13,6 +14,9 @@ FAILURES_TO_OPEN = 5
 FIRST_COOLDOWN_S = 60
 LONGEST_COOLDOWN_S = 15 * 60
 LONGEST_THROTTLE_S = 60.0
+SHORTEST_WAIT_S = 0.05
+LONGEST_ASKED_WAIT_S = 3600.0
+"""An ESP that asks for more (or for nonsense) is asked again after an hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +36,22 @@ class Breaker:
         """Whether the next batch is one recipient, and the only one under way."""
         return self.state is not BreakerState.CLOSED
 
+    def is_throttled(self, now: datetime) -> bool:
+        """Whether the ESP asked for a wait that is not over."""
+        return self.throttled_until is not None and self.throttled_until > now
 
-def after_success(breaker: Breaker, *, probe: bool) -> Breaker:
+
+def after_success(breaker: Breaker, now: datetime, *, probe: bool) -> Breaker:
     """An answer that took mail. Only a probe's answer closes a breaker: one that was under
-    way before the trouble began says nothing about now."""
+    way before the trouble began says nothing about now, nor does it end a wait."""
     if breaker.state is not BreakerState.CLOSED and not probe:
         return breaker
-    return Breaker(last_error=breaker.last_error, last_error_at=breaker.last_error_at)
+    closed = Breaker(last_error=breaker.last_error, last_error_at=breaker.last_error_at)
+    if breaker.is_throttled(now):
+        return replace(
+            closed, throttles=breaker.throttles, throttled_until=breaker.throttled_until
+        )
+    return closed
 
 
 def after_unknown(breaker: Breaker, now: datetime, *, probe: bool, error: str) -> Breaker:
@@ -65,16 +78,30 @@ def after_refusal(
 def after_throttle(
     breaker: Breaker, now: datetime, *, error: str, retry_after_s: float | None, jitter: float
 ) -> Breaker:
-    """Asked to wait: until the ESP's own reset time, else 1 s, 2 s, 4 s … with jitter (0..1)."""
-    back_off = min(2.0**breaker.throttles, LONGEST_THROTTLE_S) * (0.5 + jitter / 2)
-    wait_s = back_off if retry_after_s is None else max(retry_after_s, 0.05)
+    """Asked to wait: until the ESP's own reset time, else 1 s, 2 s, 4 s … with jitter (0..1).
+
+    Calls that were under way together count once, and the longest of their waits holds.
+    """
+    told = replace(breaker, last_error=error, last_error_at=now)
+    is_new = not breaker.is_throttled(now)
+    if retry_after_s is not None:
+        wait_s = _within_reason(retry_after_s)
+    elif is_new:
+        wait_s = min(2.0**breaker.throttles, LONGEST_THROTTLE_S) * (0.5 + jitter / 2)
+    else:
+        return told
+    until = now + timedelta(seconds=wait_s)
     return replace(
-        breaker,
-        throttles=min(breaker.throttles + 1, 6),
-        throttled_until=now + timedelta(seconds=wait_s),
-        last_error=error,
-        last_error_at=now,
+        told,
+        throttles=min(breaker.throttles + is_new, 6),
+        throttled_until=max(until, breaker.throttled_until or until),
     )
+
+
+def _within_reason(wait_s: float) -> float:
+    if not math.isfinite(wait_s):
+        return LONGEST_ASKED_WAIT_S
+    return min(max(wait_s, SHORTEST_WAIT_S), LONGEST_ASKED_WAIT_S)
 
 
 def _open(breaker: Breaker, now: datetime, resets_at: datetime | None) -> Breaker:

@@ -101,7 +101,7 @@ def breaker_after(
         case Outcome.UNKNOWN:
             return after_unknown(breaker, now, probe=probe, error=error)
         case _:
-            return after_success(breaker, probe=probe)
+            return after_success(breaker, now, probe=probe)
 
 
 def _all(result: SendResult, size: int, http_status: int | None) -> BatchOutcome:

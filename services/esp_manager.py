@@ -25,7 +25,7 @@ def why_not(standing: Standing, now: datetime, *, probing: bool = False) -> str 
         return f"rests until {_clock(breaker.open_until)} after: {breaker.last_error}"
     if breaker.wants_probe() and probing:
         return f"is being probed after: {breaker.last_error}"
-    if breaker.throttled_until is not None and breaker.throttled_until > now:
+    if breaker.throttled_until is not None and breaker.is_throttled(now):
         return f"asked us to wait until {_clock(breaker.throttled_until)}: {breaker.last_error}"
     if standing.day.left == 0:
         return f"daily limit of {standing.day.limit} used, until {_clock(standing.day.resets_at)}"
