@@ -80,9 +80,9 @@ def test_each_failed_probe_doubles_the_rest_up_to_its_longest() -> None:
 def test_calls_that_were_under_way_when_it_opened_do_not_prolong_the_rest(
     breaker: Breaker,
 ) -> None:
-    told = {"failures": 6, "last_error_at": NOW}
-    assert failed(breaker, probe=False) == replace(breaker, last_error="no answer", **told)
-    assert refused(breaker) == replace(breaker, last_error="bad key", **told)
+    sixth = replace(breaker, failures=6, last_error_at=NOW)
+    assert failed(breaker, probe=False) == replace(sixth, last_error="no answer")
+    assert refused(breaker) == replace(sixth, last_error="bad key")
 
 
 @pytest.mark.parametrize("before", [Breaker(), failed(Breaker(), probe=False)])
