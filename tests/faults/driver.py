@@ -20,16 +20,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from config.esp_config import EspName
 from config.settings import ROOT
 from services.simulator.server import Simulator
-from tests.faults.http_client import API_KEY, Client, NoAnswer, wait_until
+from tests.faults.http_client import API_KEY, Client, NoAnswer, unsubscribe, wait_until
 from tests.faults.oracle import Taken
 
 SERVER = (sys.executable, "app.py")
 START_WITHIN_S = 30.0
 STOP_WITHIN_S = 45.0
+KEEP_NEWEST = 1_000_000
+"""Mails whose subject can still be read at the end: all of them."""
 OWN_PORTS = range(15_000, 32_000)
 """Below those that the kernel gives to clients, so that none of them is met after a restart."""
 
@@ -39,6 +42,7 @@ class Server:
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
         self.client = Client(int(environ["PORT"]))
+        self.url = environ["PUBLIC_BASE_URL"]
         self._command, self._environ, self._log = command, environ, log
         self._process: subprocess.Popen[bytes] | None = None
         self._alive = -1
@@ -186,11 +190,11 @@ class Site:
         with suppress(NoAnswer):
             posting.result()
 
-    def someone_leaves(self, client: Client, mailing: Mailing) -> None:
+    def someone_leaves(self, mailing: Mailing) -> None:
         """A reader of the campaign, if it has one yet, unsubscribes as mail programs do."""
         for mail in self.simulator.mails(limit=1):
             if mail.subject == mailing.subject and mail.headers is not None:
-                client.unsubscribe(mail.headers["List-Unsubscribe"])
+                unsubscribe(mail.headers["List-Unsubscribe"])
                 self.people.discard(mail.recipient)
                 self.left.add(mail.recipient)
 
@@ -215,13 +219,21 @@ class Site:
         """Calls that asked an ESP about our account: a sender's first ones."""
         return sum(call.method == "GET" for call in self.simulator.calls())
 
-    def close(self) -> None:
-        for server in self.servers:
-            server.kill()
-        self.clients.shutdown()
-
     def _taken(self) -> int:
         return sum(self.simulator.accepted().values())
+
+
+@contextmanager
+def site_in(folder: Path, **how: Any) -> Iterator[Site]:
+    """A site whose servers end with the block; `how` are further fields of `Site`."""
+    with Simulator(keep_newest=KEEP_NEWEST) as simulator:
+        site = Site(folder=folder, simulator=simulator, **how)
+        try:
+            yield site
+        finally:
+            for server in site.servers:
+                server.kill()
+            site.clients.shutdown()
 
 
 def environment(port: int, database: Path, simulator: Simulator) -> dict[str, str]:

@@ -29,10 +29,10 @@ class Answer:
 
 
 class Client:
-    """One connection per call, so that no broken one is met again."""
+    """Calls one server with the API key."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self._place = f"127.0.0.1:{port}"
 
     def call(
         self,
@@ -41,16 +41,8 @@ class Client:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=WITHIN_S)
         given = {"Authorization": f"Bearer {API_KEY}", **(headers or {})}
-        try:
-            connection.request(method, target, body, given)
-            response = connection.getresponse()
-            return Answer(response.status, response.read())
-        except (OSError, http.client.HTTPException) as error:
-            raise NoAnswer(f"{method} {target}: {error!r}") from error
-        finally:
-            connection.close()
+        return _exchange(self._place, method, target, body, given)
 
     def import_people(self, emails: Iterable[str]) -> None:
         """Put these on the list; none of them may be known before."""
@@ -81,16 +73,18 @@ class Client:
         assert answers[-1].status == 200, answers[-1]
         return answers[-1]
 
-    def unsubscribe(self, list_unsubscribe: str) -> None:
-        """What a mail program does with the header of that name (RFC 8058)."""
-        link = urlsplit(list_unsubscribe.strip("<>"))
-        answer = self.call(
-            "POST",
-            f"{link.path}?{link.query}",
-            b"List-Unsubscribe=One-Click",
-            {"Content-Type": "application/x-www-form-urlencoded"},
-        )
-        assert answer.status == 200, answer
+
+def unsubscribe(list_unsubscribe: str) -> None:
+    """What a mail program does with the header of that name (RFC 8058); it has no key."""
+    link = urlsplit(list_unsubscribe.strip("<>"))
+    answer = _exchange(
+        link.netloc,
+        "POST",
+        f"{link.path}?{link.query}",
+        b"List-Unsubscribe=One-Click",
+        {"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    assert answer.status == 200, answer
 
 
 def wait_until(
@@ -105,3 +99,18 @@ def wait_until(
     while not condition():
         assert time.monotonic() < ends_at, f"waited {within_s} s for {what}"
         time.sleep(look_again_s)
+
+
+def _exchange(
+    place: str, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+) -> Answer:
+    """One call on a connection of its own, so that no broken one is met again."""
+    connection = http.client.HTTPConnection(place, timeout=WITHIN_S)
+    try:
+        connection.request(method, target, body, dict(headers))
+        response = connection.getresponse()
+        return Answer(response.status, response.read())
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswer(f"{method} {target}: {error!r}") from error
+    finally:
+        connection.close()

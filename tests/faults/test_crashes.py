@@ -2,13 +2,14 @@
 
 import random
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from config.esp_config import EspName
 from tests.faults import oracle
-from tests.faults.conftest import MakeSite
-from tests.faults.driver import Mailing, Server, Site, random_moments
+from tests.faults.driver import Mailing, Server, Site, random_moments, site_in
 from tests.faults.http_client import wait_until
 
 RECIPIENTS = 1_500
@@ -27,12 +28,12 @@ SETTINGS = {
 
 
 @pytest.fixture
-def site(make_site: MakeSite) -> Site:
+def site(tmp_path: Path) -> Iterator[Site]:
     """Three ESPs that share the mails, small batches, and answers that take a moment."""
-    site = make_site(settings=SETTINGS)
-    for esp in EspName:
-        site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
-    return site
+    with site_in(tmp_path, settings=SETTINGS) as site:
+        for esp in EspName:
+            site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
+        yield site
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_a_kill_at_any_moment_doubles_nobody_and_loses_nobody(
         mailing = site.new_mailing(f"news-{number}")
         for moment in random_moments(rng, kills, recipients=RECIPIENTS):
             with site.under_way(mailing, server.client, moment):
-                site.someone_leaves(server.client, mailing)
+                site.someone_leaves(mailing)
                 server.kill()
             server.start()
         server.client.send_to_the_end(mailing.subject)

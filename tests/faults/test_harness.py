@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from config.esp_config import EspName
 from tests.faults import oracle
-from tests.faults.conftest import MakeSite
-from tests.faults.driver import random_moments
+from tests.faults.driver import random_moments, site_in
 from tests.faults.oracle import Query, Taken
 
 NAIVE = (sys.executable, "-m", "tests.faults.naive_sender")
@@ -101,17 +101,17 @@ def test_requests_are_the_answered_calls_and_those_that_an_esp_took_mail_of() ->
     assert oracle.requests_made(ledger(), HAPPENED) == 2
 
 
-def test_a_sender_without_claims_is_caught(make_site: MakeSite, rng: random.Random) -> None:
-    site = make_site(command=NAIVE, settings={"POSTMARK_BATCH_SIZE": "10"})
-    site.simulator.behave(EspName.POSTMARK, "ok", latency_s=0.01)
-    server = site.add_server()
-    server.start()
-    site.add_people(server.client, 300)
-    mailing = site.new_mailing("news")
-    for moment in random_moments(rng, MOST_KILLS, recipients=300):
-        with site.under_way(mailing, server.client, moment):
-            server.kill()
+def test_a_sender_without_claims_is_caught(tmp_path: Path, rng: random.Random) -> None:
+    with site_in(tmp_path, command=NAIVE, settings={"POSTMARK_BATCH_SIZE": "10"}) as site:
+        site.simulator.behave(EspName.POSTMARK, "ok", latency_s=0.01)
+        server = site.add_server()
         server.start()
-        if any(oracle.duplicates(site.taken())):
-            return
+        site.add_people(server.client, 300)
+        mailing = site.new_mailing("news")
+        for moment in random_moments(rng, MOST_KILLS, recipients=300):
+            with site.under_way(mailing, server.client, moment):
+                server.kill()
+            server.start()
+            if any(oracle.duplicates(site.taken())):
+                return
     pytest.fail(f"{MOST_KILLS} kills showed no duplicate")
