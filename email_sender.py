@@ -11,11 +11,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspConfig, EspName
@@ -24,10 +25,10 @@ from database.models import CampaignStatus
 from database.sender_lock import SenderLock
 from database.session import Database
 from services.base import Account, EspAdapter
-from services.calls import deliver
-from services.campaign_step import LOOK_EVERY_S, Call, Floor, Step, running
+from services.calls import Delivery
+from services.campaign_step import LOOK_EVERY_S, Call, Floor, Step, any_running, running
 from services.ledger.claim import ClaimedBatch
-from services.ledger.record import recover
+from services.ledger.record import give_back, recover
 from services.mailing import Identity, Mailing
 from services.pace import Pace
 
@@ -35,8 +36,10 @@ log = logging.getLogger(__name__)
 
 RESUME_WITHIN = timedelta(hours=6)
 """After a longer stop a campaign may be out of date: a person decides."""
-TAKE_OVER_EVERY_S = 1.0
 RETRY_DATABASE_S = 1.0
+CANNOT_WRITE = (OperationalError, InterfaceError, InternalError, PoolTimeout, OSError)
+"""The database is locked, full, read-only or away: later it may work. Anything else that a
+step raises is a fault of ours, and trying again would meet it again."""
 ACCOUNT_EVERY = timedelta(minutes=10)
 WAIT_FOR_ACCOUNTS_S = 5.0
 """How long the first claim waits to learn the limits that ESPs set."""
@@ -78,8 +81,11 @@ class CampaignEngine:
         """Calls whose outcome is not committed yet."""
         self._look_ups: dict[EspName, Future[Account]] = {}
         self._wait_until = 0.0
-        self._in_doubt = False
-        """Whether the last commit may or may not have happened."""
+        self._uncalled: set[int] = set()
+        """Batches claimed in a commit that is not known to have happened: never called."""
+        self._cannot_write = False
+        self.fault: str | None = None
+        """Why it stopped by itself, in words for a person; the log has the cause."""
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._sending = threading.Event()
@@ -92,12 +98,9 @@ class CampaignEngine:
 
     @property
     def may_send(self) -> bool:
-        """Whether this process has taken over sending, and still does it."""
-        return self._sending.is_set() and self._thread.is_alive()
-
-    @property
-    def is_stopping(self) -> bool:
-        return self._stopping.is_set()
+        """Whether this process has taken over sending, and goes on with it."""
+        is_running = self._thread.is_alive() and not self._stopping.is_set()
+        return is_running and self._sending.is_set()
 
     def wake(self) -> None:
         """Something changed in the database: look now."""
@@ -121,75 +124,106 @@ class CampaignEngine:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
-        while not self._stopping.is_set() and not self._take_over():
-            self._wake.wait(TAKE_OVER_EVERY_S)
-        while self._floor.calls or not self._stopping.is_set():
-            self._wake.clear()
-            pause = self._step_or_retry()
-            if self._floor.calls or not self._stopping.is_set():
-                self._wake.wait(pause)
-        self._lock.release()
-        self._announce()
-
-    def _take_over(self) -> bool:
-        """Become the sender, if nobody is: settle what a dead process left, and go on."""
         try:
-            if not self._lock.try_acquire():
-                return False
-            with self._database.write() as session:
-                unknown = recover(session, self._clock())
-                self._pause_stale(session)
-        except SQLAlchemyError:
-            log.exception("cannot take over sending yet")
+            while self._has_to_go_on():
+                self._wake.clear()
+                pause = self._turn()
+                if self._has_to_go_on():
+                    self._wake.wait(pause)
+        except Exception:  # the top of a thread
+            log.exception("the engine met a fault of its own: no more campaigns are sent")
+            self.fault = "the engine met a fault of its own and stopped: see the log, and restart"
+            self._sending.clear()
+            self._announce()
+            self._salvage()
+        finally:
+            self._sending.clear()
             self._lock.release()
-            return False
+            self._announce()
+
+    def _has_to_go_on(self) -> bool:
+        return bool(self._floor.calls) or not self._stopping.is_set()
+
+    def _turn(self) -> float:
+        """One step; a database that cannot be written is tried again, and nothing is lost."""
+        try:
+            if not (self._sending.is_set() or self._stopping.is_set()):
+                self._take_over()
+            pause = self._step()
+        except CANNOT_WRITE:
+            if not self._cannot_write:
+                log.exception("the ledger cannot be written; what ESPs answered is kept")
+            self._cannot_write = True
+            return RETRY_DATABASE_S
+        if self._cannot_write:
+            log.warning("the ledger can be written again")
+        self._cannot_write = False
+        return pause
+
+    def _take_over(self) -> None:
+        """Become the sender, if nobody is: settle what a dead process left, and go on."""
+        if not self._lock.try_acquire():
+            return
+        try:
+            with self._database.write() as session:
+                self._pause_stale(session)
+                unknown = recover(
+                    session, self._clock(), ours={*self._floor.calls, *self._uncalled}
+                )
+        except CANNOT_WRITE:
+            self._lock.release()
+            raise
         if unknown:
             log.warning("%d sends were under way when the last process ended: unknown", unknown)
         self._sending.set()
         for esp, config in self._floor.configs.items():
-            self._floor.adapters[esp] = self._build(config)
+            if esp not in self._floor.adapters:
+                self._floor.adapters[esp] = self._build(config)
         self._wait_until = time.monotonic() + WAIT_FOR_ACCOUNTS_S
-        return True
 
     def _pause_stale(self, session: Session) -> None:
+        """Before the batches of the dead are settled, which counts as a step."""
         for campaign in running(session):
             stood = self._clock() - campaign.last_step_at
-            if campaign.status is not CampaignStatus.WAITING and stood > RESUME_WITHIN:
+            has_more = campaign.status is CampaignStatus.PLANNING or campaign.queued > 0
+            if campaign.status is CampaignStatus.WAITING or not has_more:
+                continue
+            if stood > RESUME_WITHIN:
                 campaign.status = CampaignStatus.PAUSED
                 campaign.reason = (
                     "stale: it stood still for over 6 hours; resume it if it still holds"
                 )
 
-    def _step_or_retry(self) -> float:
-        """One step; a database that cannot be written is tried again, and nothing is lost."""
-        try:
-            return self._step()
-        except SQLAlchemyError:
-            log.exception("the ledger cannot be written; what ESPs answered is kept")
-            self._in_doubt = True
-            return RETRY_DATABASE_S
-
     def _step(self) -> float:
         """Returns the seconds until the next step, if nothing wakes us before."""
         self._collect()
         looked_up = {esp: seen for esp, seen in self._look_ups.items() if seen.done()}
-        if not (self._finished or looked_up or self._has_work()):
+        may_claim = self.may_send
+        if not (self._finished or looked_up or self._uncalled or (may_claim and self._has_work())):
             return LOOK_EVERY_S
         now = self._clock()
-        self._look_up_accounts(now)
+        if may_claim:
+            self._look_up_accounts(now)
         with self._database.write() as session:
-            if self._in_doubt:
-                recover(session, now, uncalled=self._floor.calls.keys())
+            give_back(session, self._uncalled, now)
             step = Step(self._floor, session, now)
             step.note_accounts(looked_up)
             step.record(self._finished)
-            if not self._stopping.is_set() and self._lock.is_held():
+            if may_claim and self._holds_the_lock():
                 step.advance()
+            self._uncalled |= {batch.id for batch, _ in step.claimed}
         self._after_commit(step, looked_up)
         return step.pause
 
+    def _holds_the_lock(self) -> bool:
+        if self._lock.is_held():
+            return True
+        log.warning("the right to send was lost with its connection; asking for it again")
+        self._sending.clear()
+        return False
+
     def _after_commit(self, step: Step, looked_up: Mapping[EspName, object]) -> None:
-        self._in_doubt = False
+        self._uncalled = {batch.id for batch, _ in step.claimed}
         for esp in looked_up:
             del self._look_ups[esp]
         for call in self._finished:
@@ -200,6 +234,19 @@ class CampaignEngine:
         if step.stood_still:
             self._announce()
 
+    def _salvage(self) -> None:
+        """Record what calls under way come to, each by itself, since one of them may be what
+        broke us; what cannot be recorded is unknown to the next process."""
+        for calls in ([], *([call] for call in self._floor.calls.values())):
+            wait([call.future for call in calls])  # no longer than an ESP may take to answer
+            try:
+                with self._database.write() as session:
+                    if not calls:
+                        give_back(session, self._uncalled, self._clock())
+                    Step(self._floor, session, self._clock()).record(calls)
+            except Exception:  # the next one may still be recorded
+                log.exception("the outcome of a call is lost: unknown to the next process")
+
     def _collect(self) -> None:
         while True:
             try:
@@ -209,13 +256,15 @@ class CampaignEngine:
 
     def _has_work(self) -> bool:
         with self._database.read() as session:
-            return bool(running(session))
+            return any_running(session)
 
     def _look_up_accounts(self, now: datetime) -> None:
         """Start the account look-ups that are due; claims wait for the first ones a moment."""
         for esp, adapter in self._floor.adapters.items():
             last = self._floor.looked_up.get(esp)
-            if esp not in self._look_ups and (last is None or now - last > ACCOUNT_EVERY):
+            # A clock may be set back.
+            is_due = last is None or not timedelta(0) <= now - last <= ACCOUNT_EVERY
+            if is_due and esp not in self._look_ups:
                 self._floor.looked_up[esp] = now
                 self._look_ups[esp] = self._pool.submit(adapter.account)
                 self._look_ups[esp].add_done_callback(lambda _: self._wake.set())
@@ -224,10 +273,11 @@ class CampaignEngine:
             self._floor.may_claim = True
 
     def _call(self, batch: ClaimedBatch, mailing: Mailing) -> None:
-        future = self._pool.submit(deliver, self._floor.adapters[batch.esp], mailing, batch)
-        call = Call(batch, future)
+        delivery = Delivery(self._floor.adapters[batch.esp], mailing, batch)
+        call = Call(delivery, self._pool.submit(delivery))
         self._floor.calls[batch.id] = call
-        future.add_done_callback(lambda _: self._hang_up(call))
+        self._uncalled.discard(batch.id)
+        call.future.add_done_callback(lambda _: self._hang_up(call))
 
     def _hang_up(self, call: Call) -> None:
         self._done.put(call)

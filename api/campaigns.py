@@ -307,7 +307,7 @@ def _answer_when_still(system: System, campaign_id: int, wait_s: float) -> Respo
         engine = system.engine
         left = ends_at - time.monotonic()
         goes_on = told["status"] == CampaignStatus.WAITING
-        if still or goes_on or left <= 0 or engine is None or engine.is_stopping:
+        if still or goes_on or left <= 0 or engine is None or not engine.may_send:
             break
         engine.wait_for_stand(min(left, 1.0))
     response = jsonify(told)

@@ -1,5 +1,6 @@
 """One call to an ESP, from claimed sends to what became of each of them."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -7,11 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from services.base import (
+    REASON_CHARS,
     BatchAnswer,
     EspAdapter,
     EspError,
-    MessageRejected,
     Outcome,
+    OutcomeUnknown,
     SendResult,
 )
 from services.breaker import (
@@ -24,48 +26,83 @@ from services.breaker import (
 from services.ledger.claim import ClaimedBatch
 from services.ledger.record import BatchOutcome
 from services.mailing import Mailing
+from utils.personalisation import TemplateError
+
+log = logging.getLogger(__name__)
 
 NOT_FIT = SendResult(outcome=Outcome.NOT_TAKEN)
+MESSAGE_ID_CHARS = 200
+"""As many as the ledger holds."""
 
 
-def deliver(adapter: EspAdapter, mailing: Mailing, claimed: ClaimedBatch) -> BatchAnswer:
-    """Build the mails and make one call with as many as fit; the rest was not sent.
+class Delivery:
+    """Builds the mails of a batch and makes one call with as many as fit."""
 
-    Raises an `EspError` when one outcome holds for all.
-    """
-    try:
-        batch = mailing.batch(claimed.sends)
-    except (TypeError, ValueError, LookupError) as error:
-        raise MessageRejected(f"the template cannot be filled: {error}") from error
-    fit = adapter.fit(batch)
-    answer = adapter.send(replace(batch, recipients=batch.recipients[:fit]))
-    rest = (NOT_FIT,) * (len(batch.recipients) - fit)
-    return replace(answer, results=answer.results + rest)
+    def __init__(self, adapter: EspAdapter, mailing: Mailing, batch: ClaimedBatch) -> None:
+        self.batch = batch
+        self.carried = 0
+        """The first so many sends may be on their way; 0 until the call is about to be made,
+        so that whatever breaks before is known to have sent nothing."""
+        self._adapter, self._mailing = adapter, mailing
 
-
-def outcome_of(call: "Future[BatchAnswer]", size: int) -> BatchOutcome:
-    """What a finished call came to. Anything that is not a clear answer is unknown."""
-    error = call.exception()
-    if error is None:
-        answer = call.result()
-        if len(answer.results) == size:
-            return BatchOutcome(
-                results=answer.results,
+    def __call__(self) -> BatchAnswer:
+        """Raises an `EspError` when one outcome holds for all that the call carried."""
+        batch = self._mailing.batch(self.batch.sends)
+        fitting = batch.recipients[: self._adapter.fit(batch)]
+        self.carried = len(fitting)
+        answer = self._adapter.send(replace(batch, recipients=fitting))
+        if len(answer.results) != self.carried:
+            raise OutcomeUnknown(
+                f"{len(answer.results)} results for {self.carried} sends",
                 http_status=answer.http_status,
-                detail=_detail(answer.results),
             )
-        reason, status = f"{len(answer.results)} results for {size} sends", answer.http_status
-        return _all(SendResult(outcome=Outcome.UNKNOWN, reason=reason), size, status)
+        return answer
+
+
+def outcome_of(delivery: Delivery, call: "Future[BatchAnswer]") -> BatchOutcome:
+    """What a finished call came to. Anything that is not a clear answer is unknown."""
+    size, carried = len(delivery.batch.sends), delivery.carried
+    error = None if call.cancelled() else call.exception()
+    http_status: int | None = None
+    if call.cancelled():
+        results: Sequence[SendResult] = ()
+    elif error is None:
+        results, http_status = call.result().results, call.result().http_status
+    elif carried == 0:
+        results = (_not_built(error),) * size
+    else:
+        results, http_status = (_failed(error),) * carried, getattr(error, "http_status", None)
+    kept = tuple(map(_storable, results))
+    return BatchOutcome(
+        results=kept + (NOT_FIT,) * (size - len(kept)),
+        http_status=http_status,
+        detail=_detail(kept),
+        carried=carried,
+    )
+
+
+def _not_built(error: BaseException) -> SendResult:
+    """Whatever went wrong before the call, nothing was sent; a person has to look."""
+    if isinstance(error, TemplateError):
+        why = f"{error.field}: {error}"
+    else:
+        log.error("the mails of a batch cannot be built", exc_info=error)
+        why = f"{type(error).__name__}: {error}"
+    reason = f"the mails cannot be built: {why}"
+    return SendResult(outcome=Outcome.MESSAGE_REJECTED, reason=reason)
+
+
+def _failed(error: BaseException) -> SendResult:
     if isinstance(error, EspError):
-        result = SendResult(
+        return SendResult(
             outcome=error.outcome,
             reason=error.reason,
             retry_after_s=error.retry_after_s,
             resets_at=error.resets_at,
         )
-        return _all(result, size, error.http_status)
+    log.error("an adapter failed; what it carried may have been sent", exc_info=error)
     reason = f"the adapter failed: {type(error).__name__}"
-    return _all(SendResult(outcome=Outcome.UNKNOWN, reason=reason), size, None)
+    return SendResult(outcome=Outcome.UNKNOWN, reason=reason)
 
 
 def verdict(results: Sequence[SendResult]) -> SendResult:
@@ -104,8 +141,19 @@ def breaker_after(
             return after_success(breaker, now, probe=probe)
 
 
-def _all(result: SendResult, size: int, http_status: int | None) -> BatchOutcome:
-    return BatchOutcome(results=[result] * size, http_status=http_status, detail=result.reason)
+def _storable(result: SendResult) -> SendResult:
+    """The same, with texts that both databases take: they come from outside."""
+    reason = _text(result.reason, REASON_CHARS)
+    message_id = _text(result.message_id, MESSAGE_ID_CHARS)
+    if (reason, message_id) == (result.reason, result.message_id):
+        return result
+    return replace(result, reason=reason, message_id=message_id)
+
+
+def _text(given: str | None, most: int) -> str | None:
+    if given is None or (given.isprintable() and given.isascii() and len(given) <= most):
+        return given
+    return given[:most].encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _detail(results: Sequence[SendResult]) -> str | None:

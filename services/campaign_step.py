@@ -2,28 +2,35 @@
 
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from config.esp_config import EspConfig, EspName
 from config.settings import EspDistribution
 from database.models import Campaign, CampaignStatus, TallyKind
 from services.base import Account, BatchAnswer, EspAdapter, EspError, Outcome
-from services.calls import NOT_FIT, breaker_after, outcome_of, verdict
+from services.calls import Delivery, breaker_after, outcome_of, verdict
 from services.esp_manager import batch_size, eligible_again_at, rank, why_not
 from services.ledger.claim import ClaimedBatch, claim
 from services.ledger.counters import tallies
-from services.ledger.finish import cancel_queued, finish
+from services.ledger.finish import cancel_queued, finish, is_under_way
 from services.ledger.plan import plan_chunk
 from services.ledger.record import BatchOutcome, note_day, record
 from services.mailing import Identity, Mailing
 from services.pace import Pace
-from services.standing import Standing, load, note_outcomes, save_account, save_breaker
+from services.standing import (
+    Standing,
+    load,
+    load_breaker,
+    note_outcomes,
+    save_account,
+    save_breaker,
+)
 from utils.personalisation import TemplateError
 
 log = logging.getLogger(__name__)
@@ -31,6 +38,7 @@ log = logging.getLogger(__name__)
 RUNNING = (CampaignStatus.PLANNING, CampaignStatus.SENDING, CampaignStatus.WAITING)
 PATIENCE = timedelta(seconds=5)
 """A shorter wait for an ESP is part of sending."""
+LIGHT = (defer(Campaign.html), defer(Campaign.text), defer(Campaign.audience))
 LOOK_EVERY_S = 1.0
 """How long a change that nobody told us about (the clock, another process) goes unseen."""
 
@@ -39,8 +47,12 @@ LOOK_EVERY_S = 1.0
 class Call:
     """A batch on its way to its ESP."""
 
-    batch: ClaimedBatch
+    delivery: Delivery
     future: "Future[BatchAnswer]"
+
+    @property
+    def batch(self) -> ClaimedBatch:
+        return self.delivery.batch
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,11 +74,19 @@ class Floor:
     mailings: dict[int, Mailing] = field(default_factory=dict)
     fits: dict[tuple[int, EspName], int] = field(default_factory=dict)
     """Recipients of a campaign that one call took last, where that was not all of them."""
+    turns: dict[int, int] = field(default_factory=dict)
+    """Which claim of all was the last of a campaign: the one that waited longest is next."""
 
-    def forget(self, campaign_id: int) -> None:
-        self.mailings.pop(campaign_id, None)
-        for esp in self.configs:
-            self.fits.pop((campaign_id, esp), None)
+    def keep_only(self, running: Collection[int]) -> None:
+        """Forget campaigns that came to a stand."""
+        for known in (self.mailings, self.turns):
+            for campaign_id in known.keys() - set(running):
+                known.pop(campaign_id)
+        for key in [key for key in self.fits if key[0] not in running]:
+            del self.fits[key]
+
+    def note_turn(self, campaign_id: int) -> None:
+        self.turns[campaign_id] = max(self.turns.values(), default=0) + 1
 
 
 class Step:
@@ -74,7 +94,7 @@ class Step:
 
     def __init__(self, floor: Floor, session: Session, now: datetime) -> None:
         self._floor, self._session, self._now = floor, session, now
-        self._standings = load(session, floor.configs, now)
+        self._standings: dict[EspName, Standing] = {}
         self._recorded: set[int] = set()
         self.claimed: list[tuple[ClaimedBatch, Mailing]] = []
         self.pause = LOOK_EVERY_S
@@ -92,51 +112,50 @@ class Step:
                 log.info("%s: account look-up failed: %s", esp, error.reason)
             else:
                 log.error("%s: account look-up failed", esp, exc_info=error)
-        if seen:
-            self._session.flush()
-            self._standings = load(self._session, self._floor.configs, self._now)
 
     def record(self, calls: Iterable[Call]) -> None:
         """Write what finished calls came to."""
         for call in calls:
             batch = call.batch
-            outcome = outcome_of(call.future, len(batch.sends))
-            record(self._session, batch, outcome, self._now)
+            outcome = outcome_of(call.delivery, call.future)
+            is_new = record(self._session, batch, outcome, self._now)
             self._recorded.add(batch.id)
-            self._learn(batch, outcome)
+            if is_new and outcome.carried:
+                self._learn(batch, outcome)
             self._react(batch, outcome)
 
     def advance(self) -> None:
         """Plan, end and claim, as far as ESPs have room; each campaign in its turn."""
+        self._standings = load(self._session, self._floor.configs, self._now)
+        campaigns = running(self._session)
+        self._floor.keep_only({campaign.id for campaign in campaigns})
         queued = []
-        for campaign in running(self._session):
+        for campaign in campaigns:
             if campaign.status is CampaignStatus.PLANNING:
                 plan_chunk(self._session, campaign, self._now)
                 self.pause = 0.0
-            elif campaign.queued:
+            elif campaign.queued > 0:
                 queued.append(campaign)
-            elif not campaign.sending:
-                finish(self._session, campaign, self._now)
-                self._stand(campaign)
+            else:
+                self._finish(campaign)
+        queued.sort(key=lambda campaign: self._floor.turns.get(campaign.id, 0))
         while queued and self._floor.may_claim:
             queued = [campaign for campaign in queued if self._claim(campaign)]
 
     def _learn(self, batch: ClaimedBatch, outcome: BatchOutcome) -> None:
         """What a call says about its ESP, and about how many of these mails fit into one."""
         said = verdict(outcome.results)
-        before = self._standings[batch.esp]
+        before = load_breaker(self._session, batch.esp)
         after = breaker_after(
-            before.breaker, said, self._now, probe=batch.probe, jitter=self._floor.rng.random()
+            before, said, self._now, probe=batch.probe, jitter=self._floor.rng.random()
         )
-        if after != before.breaker:
+        if after != before:
             save_breaker(self._session, batch.esp, after)
-        returned = sum(r.outcome in GIVEN_BACK for r in outcome.results)
-        self._standings[batch.esp] = replace(before, breaker=after).after_claim(-returned)
         accepted = sum(r.outcome is Outcome.ACCEPTED for r in outcome.results)
         failed = said.outcome in (Outcome.UNKNOWN, Outcome.ESP_UNAVAILABLE)
         note_outcomes(self._session, batch.esp, self._now, successes=accepted, failures=int(failed))
         note_day(self._session, batch.esp, outcome, self._now)
-        self._learn_fit(batch, sum(result is not NOT_FIT for result in outcome.results))
+        self._learn_fit(batch, outcome.carried)
 
     def _learn_fit(self, batch: ClaimedBatch, fit: int) -> None:
         key = (batch.campaign_id, batch.esp)
@@ -146,7 +165,9 @@ class Step:
             self._floor.fits[key] = max(self._floor.fits[key], fit * 2)
 
     def _react(self, batch: ClaimedBatch, outcome: BatchOutcome) -> None:
-        campaign = self._session.get(Campaign, batch.campaign_id, populate_existing=True)
+        campaign = self._session.get(
+            Campaign, batch.campaign_id, options=LIGHT, populate_existing=True
+        )
         if campaign is None:
             return
         if campaign.status is CampaignStatus.CANCELLED:
@@ -154,7 +175,8 @@ class Step:
             self.stood_still = True
         refused = [r for r in outcome.results if r.outcome is Outcome.MESSAGE_REJECTED]
         if refused and campaign.status in RUNNING:
-            self._pause_campaign(campaign, f"{batch.esp} refused the message: {refused[0].reason}")
+            who = f"{batch.esp} refused the message: " if outcome.carried else ""
+            self._pause_campaign(campaign, f"{who}{refused[0].reason}")
         elif campaign.status not in RUNNING:
             self.stood_still = True
 
@@ -191,19 +213,32 @@ class Step:
             self._now,
             probe=standing.breaker.wants_probe(),
         )
-        if campaign.status is CampaignStatus.WAITING:
-            campaign.status, campaign.reason, campaign.resume_at = (
-                CampaignStatus.SENDING,
-                None,
-                None,
-            )
+        before = campaign.queued
+        self._session.refresh(campaign)
         if batch is None:
-            self.pause = 0.0  # all of them were skipped, or none was left: look again
+            self._claimed_nothing(campaign, before)
             return False
+        if campaign.status is CampaignStatus.WAITING:
+            campaign.status = CampaignStatus.SENDING
+            campaign.reason = campaign.resume_at = None
         self._standings[esp] = standing.after_claim(len(batch.sends))
         self._floor.pace[esp].take(len(batch.sends), standing.per_second)
+        self._floor.note_turn(campaign.id)
         self.claimed.append((batch, mailing))
-        return True
+        return campaign.queued > 0
+
+    def _claimed_nothing(self, campaign: Campaign, before: int) -> None:
+        """Those who were next had all left the list: look again. Or nobody was queued,
+        whatever the counter said."""
+        if campaign.queued != before:
+            self.pause = 0.0
+        else:
+            self._finish(campaign)
+
+    def _finish(self, campaign: Campaign) -> None:
+        if not is_under_way(self._session, campaign.id):
+            finish(self._session, campaign, self._now)
+            self.stood_still = True
 
     def _rank(self, campaign: Campaign, allowed: list[Standing]) -> list[EspName]:
         claimed: dict[EspName, int] = {}
@@ -221,11 +256,7 @@ class Step:
 
     def _rest(self, campaign: Campaign, allowed: list[Standing]) -> None:
         """No ESP may get anything now: stay for a moment, or wait and say for what."""
-        if (
-            self._probing()
-            or campaign.sending
-            or any(batch.campaign_id == campaign.id for batch, _ in self.claimed)
-        ):
+        if self._probing() or any(b.campaign_id == campaign.id for b in self._batches()):
             return  # an answer is on its way, and with it the next step
         times = [eligible_again_at(standing, self._now) for standing in allowed]
         at = min((time for time in times if time is not None), default=None)
@@ -234,7 +265,7 @@ class Step:
             return
         reasons = [f"{s.esp} {why_not(s, self._now)}" for s in allowed]
         campaign.status, campaign.resume_at = CampaignStatus.WAITING, at
-        campaign.reason = "; ".join(reasons) or "no ESP is configured"
+        campaign.reason = "; ".join(reasons) or f"{campaign.esp or 'no ESP'} is not configured"
         self.stood_still = True
 
     def _mailing(self, campaign: Campaign) -> Mailing | None:
@@ -250,10 +281,7 @@ class Step:
 
     def _pause_campaign(self, campaign: Campaign, reason: str) -> None:
         campaign.status, campaign.reason = CampaignStatus.PAUSED, reason
-        self._stand(campaign)
-
-    def _stand(self, campaign: Campaign) -> None:
-        self._floor.forget(campaign.id)
+        campaign.resume_at = None
         self.stood_still = True
 
     def _under_way(self, esp: EspName) -> int:
@@ -271,19 +299,24 @@ class Step:
             yield batch
 
 
-GIVEN_BACK = frozenset(
-    {Outcome.MESSAGE_REJECTED, Outcome.THROTTLED, Outcome.ESP_UNAVAILABLE, Outcome.NOT_TAKEN}
-)
-"""Definite refusals: their quota is free again."""
-
-
 def running(session: Session) -> list[Campaign]:
-    """The campaigns with something to do, fresh from the database, oldest first."""
+    """The campaigns with something to do, fresh from the database, oldest first.
+
+    Locked on PostgreSQL, so that a pause from elsewhere comes before this step or after it;
+    without their texts, which may be long and are seldom needed.
+    """
     return list(
         session.scalars(
             select(Campaign)
             .where(Campaign.status.in_(RUNNING))
             .order_by(Campaign.id)
+            .options(*LIGHT)
+            .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
         )
     )
+
+
+def any_running(session: Session) -> bool:
+    found = select(Campaign.id).where(Campaign.status.in_(RUNNING)).limit(1)
+    return session.execute(found).first() is not None

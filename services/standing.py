@@ -129,6 +129,11 @@ def load(
     }
 
 
+def load_breaker(session: Session, esp: EspName) -> Breaker:
+    """The breaker of one ESP as this transaction has it."""
+    return _breaker(_state(session, esp))
+
+
 def save_breaker(session: Session, esp: EspName, breaker: Breaker) -> None:
     """Write a breaker where the next process will find it."""
     state = _state(session, esp)
@@ -142,10 +147,10 @@ def save_account(session: Session, esp: EspName, account: Account, now: datetime
     """Keep what an account look-up said. What it counts and we did not, others used."""
     used = _used(session, now).get(esp, _Used())
     state = _state(session, esp)
-    state.account_per_second = account.per_second
-    state.account_daily_limit = account.daily_limit
+    state.account_per_second = _sensible(account.per_second)
+    state.account_daily_limit = _sensible(account.daily_limit, least=0)
     state.account_daily_others = _others(account.daily_used, used.day(esp, now))
-    state.account_monthly_limit = account.monthly_limit
+    state.account_monthly_limit = _sensible(account.monthly_limit, least=0)
     state.account_monthly_others = _others(account.monthly_used, used.month)
     state.account_detail, state.account_at = account.detail, now
 
@@ -172,7 +177,7 @@ def note_outcomes(
         session.add(row)
     before = decayed(row, now)
     row.successes, row.failures = before[0] + successes, before[1] + failures
-    row.decayed_at = now
+    row.decayed_at = max(now, row.decayed_at)  # a clock set back would let it decay twice
 
 
 def decayed(row: EspPerformance, now: datetime) -> tuple[float, float]:
@@ -238,12 +243,12 @@ def _standing(
         priority=config.priority,
         breaker=_breaker(state),
         day=Allowance(
-            used=sum(hours.values()) + (state.account_daily_others or 0),
+            used=sum(hours.values()) + _others_today(config.name, state, now),
             limit=_least(config.daily_limit, state.account_daily_limit),
             resets_at=_day_resets_at(config.name, hours, now),
         ),
         month=Allowance(
-            used=used.month + (state.account_monthly_others or 0),
+            used=used.month + _others_this_month(state, now),
             limit=_least(config.monthly_limit, state.account_monthly_limit),
             resets_at=month_of(month_of(now) + 32 * DAY),
         ),
@@ -254,6 +259,18 @@ def _standing(
         failures=fared[1],
         accepted_in_window=accepted,
     )
+
+
+def _others_today(esp: EspName, state: EspState, now: datetime) -> int:
+    """What others used counts as long as our own would: a look-up may fail for days."""
+    since = now - DAY if esp in ROLLING_DAY else hour_of(now).replace(hour=0)
+    is_fresh = state.account_at is not None and state.account_at >= since
+    return (state.account_daily_others or 0) if is_fresh else 0
+
+
+def _others_this_month(state: EspState, now: datetime) -> int:
+    is_fresh = state.account_at is not None and state.account_at >= month_of(now)
+    return (state.account_monthly_others or 0) if is_fresh else 0
 
 
 def _day_resets_at(esp: EspName, hours: Mapping[datetime, int], now: datetime) -> datetime:
@@ -288,7 +305,16 @@ def _breaker(state: EspState) -> Breaker:
 
 
 def _others(counted: int | None, ours: int) -> int | None:
-    return None if counted is None else max(0, counted - ours)
+    return None if counted is None else min(max(0, counted - ours), _MOST)
+
+
+_MOST = 10**15
+"""Beyond all that anybody sends, and well within the database's 64 bits."""
+
+
+def _sensible(limit: Limit | None, *, least: float = 1e-3) -> Limit | None:
+    """A limit that can be kept; what an ESP says of "no limit" (-1, NaN) is none."""
+    return limit if limit is not None and least <= limit <= _MOST else None
 
 
 def _least(*limits: Limit | None) -> Limit | None:

@@ -1,7 +1,7 @@
 """Claim sends for one call: committed as `sending` before the first byte leaves."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,34 +64,43 @@ def claim(
     """
     batch_id = _new_batch(session, campaign.id, esp, now)
     rows = session.execute(_claim_statement(session, campaign.id, esp, n, batch_id, now)).all()
-    taken = sorted(row.id for row in rows if row.status is SendStatus.SENDING)
-    _count_skipped(session, campaign.id, rows)
-    counters = {"queued": -len(rows), "sending": len(taken), "skipped": len(rows) - len(taken)}
+    taken = {row.id: row for row in rows if row.status is SendStatus.SENDING}
+    left = Counter(row.reason for row in rows if row.status is SendStatus.SKIPPED)
+    sends = batch_sends(session, batch_id, min(taken), max(taken)) if taken else []
+    erased = taken.keys() - {send.send_id for send in sends}
+    left[SkipReason.ERASED.value] += len(erased)
+    if left.total():
+        _let_go(session, [row.id for row in rows if row.status is SendStatus.SKIPPED], erased)
+        tally(session, campaign.id, TallyKind.SKIPPED, left)
+    counters = {"queued": -len(rows), "sending": len(sends), "skipped": left.total()}
     move(session, campaign.id, now, counters)
-    if not taken:
+    if not sends:
         session.execute(delete(SendBatch).where(SendBatch.id == batch_id))
         return None
-    session.execute(
-        update(SendBatch)
-        .where(SendBatch.id == batch_id)
-        .values(size=len(taken), first_send_id=taken[0], last_send_id=taken[-1])
-    )
-    reserve_quota(session, esp, len(taken), hour_of(now))
-    tally(session, campaign.id, TallyKind.CLAIMED, {esp.value: len(taken)})
-    changes = Counter(
-        f"{row.refused_by.value}>{esp.value}"
-        for row in rows
-        if row.status is SendStatus.SENDING and row.refused_by not in (None, esp)
-    )
-    tally(session, campaign.id, TallyKind.FAILOVER, changes)
-    return ClaimedBatch(
+    batch = ClaimedBatch(
         id=batch_id,
         campaign_id=campaign.id,
         esp=esp,
-        sends=batch_sends(session, batch_id, taken[0], taken[-1]),
+        sends=sends,
         quota_hour=hour_of(now),
         probe=probe,
     )
+    _book(session, batch, refusers=[taken[send.send_id].refused_by for send in sends])
+    return batch
+
+
+def _book(session: Session, batch: ClaimedBatch, refusers: Sequence[EspName | None]) -> None:
+    """Note the size of a batch, take it from the quota, and count whom it came from."""
+    first, last, size = batch.sends[0].send_id, batch.sends[-1].send_id, len(batch.sends)
+    session.execute(
+        update(SendBatch)
+        .where(SendBatch.id == batch.id)
+        .values(size=size, first_send_id=first, last_send_id=last)
+    )
+    reserve_quota(session, batch.esp, size, batch.quota_hour)
+    tally(session, batch.campaign_id, TallyKind.CLAIMED, {batch.esp.value: size})
+    changes = Counter(f"{one}>{batch.esp}" for one in refusers if one not in (None, batch.esp))
+    tally(session, batch.campaign_id, TallyKind.FAILOVER, changes)
 
 
 def _new_batch(session: Session, campaign_id: int, esp: EspName, now: datetime) -> int:
@@ -122,7 +131,8 @@ def _claim_statement(
         .limit(n)
     )
     if session.get_bind().dialect.name == "postgresql":
-        chosen = chosen.with_for_update(skip_locked=True)
+        # In a CTE, since a sub-select with LIMIT may be run again for each row it is met with.
+        chosen = select(chosen.with_for_update(skip_locked=True).cte("chosen").c.id)
     kept_from = _kept_from(now)
     return (
         update(EmailSend)
@@ -183,6 +193,17 @@ def batch_sends(
     ).all()
 
 
-def _count_skipped(session: Session, campaign_id: int, rows: Sequence[Row[Any]]) -> None:
-    reasons = Counter(row.reason for row in rows if row.status is SendStatus.SKIPPED)
-    tally(session, campaign_id, TallyKind.SKIPPED, reasons)
+def _let_go(session: Session, skipped: Sequence[int], erased: Collection[int]) -> None:
+    """Take sends that nobody carries out of the batch. On PostgreSQL a person may be erased
+    between two statements; those are skipped after all."""
+    for ids, values in (
+        (skipped, {}),
+        (erased, {"status": SendStatus.SKIPPED, "reason": SkipReason.ERASED.value}),
+    ):
+        if ids:
+            session.execute(
+                update(EmailSend)
+                .where(EmailSend.id.in_(ids))
+                .values(esp=None, batch_id=None, claimed_at=None, **values)
+                .execution_options(synchronize_session=False)
+            )

@@ -6,23 +6,40 @@ from datetime import datetime
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from database.models import Campaign, CampaignStatus, EmailSend, SendStatus, SkipReason, TallyKind
+from database.models import (
+    Campaign,
+    CampaignStatus,
+    EmailSend,
+    SendBatch,
+    SendStatus,
+    SkipReason,
+    TallyKind,
+)
 from services.ledger.claim import QUEUED
 from services.ledger.counters import changed, move, tallies
+from services.ledger.record import SENDING
 
 COUNTED_ONLY = frozenset({SkipReason.DUPLICATE, SkipReason.UNKNOWN_SUBSCRIBER, SkipReason.INVALID})
 """Reasons that have no row in the ledger."""
 
 
 def finish(session: Session, campaign: Campaign, now: datetime) -> None:
-    """End a campaign that has nothing queued and nothing under way.
+    """End a campaign of which nothing is left to claim, and nothing is under way.
 
-    It is `sent` only if its ledger, counted row by row, agrees with its counters and
-    nothing is unknown; else it needs review.
+    It is `sent` only if its ledger, counted row by row, agrees with its counters, every
+    send has come to its end, and nothing is unknown; else it needs review.
     """
     session.refresh(campaign)
     campaign.status, campaign.reason = _verdict(campaign, _counted(session, campaign.id))
     campaign.resume_at, campaign.finished_at = None, now
+
+
+def is_under_way(session: Session, campaign_id: int) -> bool:
+    """Whether a call may carry sends of this campaign, whatever its counters say."""
+    batch = select(SendBatch.id).where(
+        SendBatch.campaign_id == campaign_id, SendBatch.state == SENDING
+    )
+    return session.execute(batch.limit(1)).first() is not None
 
 
 def cancel_queued(session: Session, campaign_id: int, now: datetime) -> int:
@@ -59,6 +76,8 @@ def _verdict(campaign: Campaign, counted: Counter[SendStatus]) -> tuple[Campaign
     if differ or counted.total() != campaign.planned:
         words = ", ".join(differ) or "planned"
         return CampaignStatus.NEEDS_REVIEW, f"ledger and counters differ: {words}"
+    if unsettled := counted[SendStatus.QUEUED] + counted[SendStatus.SENDING]:
+        return CampaignStatus.NEEDS_REVIEW, f"{unsettled} sends were left behind, unsettled"
     if campaign.unknown:
         return CampaignStatus.NEEDS_REVIEW, (
             f"the outcome of {campaign.unknown} sends is not known: they may have been sent; "

@@ -71,9 +71,10 @@ def _plan_ids(session: Session, campaign: Campaign, now: datetime) -> bool:
 def _plan_emails(session: Session, campaign: Campaign, emails: list[str], now: datetime) -> bool:
     after = campaign.planned_through
     keys = emails[after : after + EMAILS_PER_CHUNK]
-    planned = _insert(
-        session, campaign, select(Subscriber).where(Subscriber.email_key.in_(keys)), now
+    people = select(Subscriber).where(
+        Subscriber.email_key.in_(keys), Subscriber.id <= (campaign.plan_until or 0)
     )
+    planned = _insert(session, campaign, people, now)
     nobody = len(keys) - planned
     move(session, campaign.id, now, {"planned": nobody, "skipped": nobody})
     tally(session, campaign.id, TallyKind.SKIPPED, {SkipReason.UNKNOWN_SUBSCRIBER.value: nobody})

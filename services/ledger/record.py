@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Table, bindparam, literal_column, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
@@ -26,6 +26,8 @@ from services.ledger.claim import ClaimedBatch, batch_sends
 from services.ledger.counters import changed, move, tally
 from services.standing import ALL_PROVIDERS, reserve_quota
 
+# The partial index is used only where the statement says the very words of its condition.
+SENDING: ColumnElement[str] = literal_column("'sending'")
 DIED = "the process ended before the ESP's answer was recorded"
 
 
@@ -36,10 +38,16 @@ class BatchOutcome:
     results: Sequence[SendResult]
     http_status: int | None
     detail: str | None
+    carried: int
+    """The call was made with the first so many of them; 0: there was no call."""
 
 
-def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: datetime) -> None:
-    """Write what became of each send of a batch, once; repeating it changes nothing."""
+def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: datetime) -> bool:
+    """Write what became of each send of a batch, once; repeating it changes nothing.
+
+    Whether it was new. It is not when a commit that seemed to fail had happened after all,
+    or when another process took over and settled the batch.
+    """
     by_outcome: dict[Outcome, list[tuple[int, SendResult]]] = {}
     for send, result in zip(batch.sends, outcome.results, strict=True):
         by_outcome.setdefault(result.outcome, []).append((send.send_id, result))
@@ -62,13 +70,14 @@ def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: da
         )
     )
     if changed(ended) == 0:
-        return  # recorded before; the sends did not move again either
+        return False  # the sends did not move again either
     counters = {status.value: n for status, n in moved.items()}
     move(session, batch.campaign_id, now, {**counters, "sending": -sum(moved.values())})
     accepted = {batch.esp.value: moved.get(SendStatus.ACCEPTED, 0)}
     tally(session, batch.campaign_id, TallyKind.ACCEPTED, accepted)
-    _give_back(session, batch, moved.get(SendStatus.QUEUED, 0))
+    _give_back_quota(session, batch, moved.get(SendStatus.QUEUED, 0))
     _suppress_inactive(session, batch, outcome.results, now)
+    return True
 
 
 def note_day(session: Session, esp: EspName, outcome: BatchOutcome, now: datetime) -> None:
@@ -89,31 +98,40 @@ def note_day(session: Session, esp: EspName, outcome: BatchOutcome, now: datetim
     )
 
 
-def recover(session: Session, now: datetime, *, uncalled: Collection[int] | None = None) -> int:
-    """Settle batches that nobody is calling; return how many sends became unknown.
+def recover(session: Session, now: datetime, *, ours: Collection[int] = ()) -> int:
+    """Settle the batches of dead processes; return how many sends became unknown.
 
-    Those of a dead process may have been sent: `unknown`, never `queued`. Of this process
-    (`uncalled`: every batch but these) a claim whose commit was in doubt was never called,
-    since a call begins only after its commit is known: those go back to the queue.
+    They may have been sent: `unknown`, never `queued`. `ours` are batches of this process.
     """
-    found = select(SendBatch).where(SendBatch.state == BatchState.SENDING)
-    if uncalled is not None:
-        found = found.where(SendBatch.id.not_in(uncalled))
-    outcome, why = (Outcome.UNKNOWN, DIED) if uncalled is None else (Outcome.NOT_TAKEN, None)
-    unknown = 0
-    for row in session.scalars(found):
-        batch = ClaimedBatch(
-            id=row.id,
-            campaign_id=row.campaign_id,
-            esp=row.esp,
-            sends=batch_sends(session, row.id, row.first_send_id, row.last_send_id, outer=True),
-            quota_hour=row.quota_hour,
-            probe=False,
-        )
-        results = [SendResult(outcome=outcome, reason=why)] * len(batch.sends)
-        record(session, batch, BatchOutcome(results=results, http_status=None, detail=why), now)
-        unknown += len(results) if outcome is Outcome.UNKNOWN else 0
-    return unknown
+    died = select(SendBatch).where(SendBatch.state == SENDING, SendBatch.id.not_in(ours))
+    return sum(
+        _settle_uncalled(session, row, SendResult(outcome=Outcome.UNKNOWN, reason=DIED), now)
+        for row in session.scalars(died).all()
+    )
+
+
+def give_back(session: Session, batch_ids: Collection[int], now: datetime) -> None:
+    """Put the sends of batches back into the queue that this process claimed and never called:
+    a call begins only after the commit of its claim is known."""
+    if batch_ids:
+        claimed = select(SendBatch).where(SendBatch.state == SENDING, SendBatch.id.in_(batch_ids))
+        for row in session.scalars(claimed).all():
+            _settle_uncalled(session, row, SendResult(outcome=Outcome.NOT_TAKEN), now)
+
+
+def _settle_uncalled(session: Session, row: SendBatch, result: SendResult, now: datetime) -> int:
+    batch = ClaimedBatch(
+        id=row.id,
+        campaign_id=row.campaign_id,
+        esp=row.esp,
+        sends=batch_sends(session, row.id, row.first_send_id, row.last_send_id, outer=True),
+        quota_hour=row.quota_hour,
+        probe=False,
+    )
+    results = [result] * len(batch.sends)
+    outcome = BatchOutcome(results=results, http_status=None, detail=result.reason, carried=0)
+    record(session, batch, outcome, now)
+    return len(results)
 
 
 STATUS_AFTER: dict[Outcome, SendStatus] = {
@@ -145,7 +163,7 @@ _SETTLE = (
     .where(
         _SENDS.c.id == bindparam("send"),
         _SENDS.c.batch_id == bindparam("batch"),
-        _SENDS.c.status == literal_column("'sending'"),
+        _SENDS.c.status == SENDING,
     )
     .values(
         status=bindparam("new_status"),
@@ -182,7 +200,7 @@ def _settle(
     return changed(session.connection().execute(_SETTLE, parameters))
 
 
-def _give_back(session: Session, batch: ClaimedBatch, n: int) -> None:
+def _give_back_quota(session: Session, batch: ClaimedBatch, n: int) -> None:
     if n:
         reserve_quota(session, batch.esp, -n, batch.quota_hour)
         tally(session, batch.campaign_id, TallyKind.CLAIMED, {batch.esp.value: -n})
