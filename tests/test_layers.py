@@ -25,6 +25,7 @@ LAYERS: dict[str, int] = {
     "email_sender": 4,
     "services.calls": 4,
     "services.campaign_step": 4,
+    "services.campaign_control": 4,
     "services.campaigns": 4,
     "services.demo": 4,
     "services.event_recorder": 4,
@@ -35,7 +36,9 @@ LAYERS: dict[str, int] = {
     "list_manager": 3,
     "lists": 3,
     "services.breaker": 3,
+    "services.content": 3,
     "services.esp_manager": 3,
+    "services.forecast": 3,
     "services.pace": 3,
     "services.standing": 3,
     # 2: the outside world
