@@ -48,9 +48,7 @@ def after_success(breaker: Breaker, now: datetime, *, probe: bool) -> Breaker:
         return breaker
     closed = Breaker(last_error=breaker.last_error, last_error_at=breaker.last_error_at)
     if breaker.is_throttled(now):
-        return replace(
-            closed, throttles=breaker.throttles, throttled_until=breaker.throttled_until
-        )
+        return replace(closed, throttles=breaker.throttles, throttled_until=breaker.throttled_until)
     return closed
 
 
