@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 HASH_BYTES = 16
+REF_CHARS = 64
+"""More than the longest reference; what ESPs hand back may be anybody's, of any length."""
 _REF_MAC_BYTES = 8
 _LINK_MAC_BYTES = 16
 _LINK = struct.Struct(f">{HASH_BYTES}sQQ")
@@ -31,6 +33,8 @@ def send_ref(hash_key: bytes, *, campaign_id: int, send_id: int, attempt: int) -
 
 def read_send_ref(ref: str) -> tuple[int, int] | None:
     """(send id, attempt) as a reference says them; `is_our_send_ref` tells if they are ours."""
+    if len(ref) > REF_CHARS:
+        return None
     parts = ref.split("-", 2)
     if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts[:2]):
         return None
