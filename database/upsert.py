@@ -1,8 +1,10 @@
 """Counters that may not exist yet: add to them in one statement, on both databases."""
 
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
+from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -13,12 +15,20 @@ def add_to(
     session: Session, table: type[Base], key: Mapping[str, Any], by: Mapping[str, int]
 ) -> None:
     """Add `by` to the counters of the row with that primary key, making the row if need be."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table)
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(key),
-            set_={name: table.__table__.c[name] + statement.excluded[name] for name in by},
-        ),
-        [{**key, **by}],
+    connection = session.connection()
+    statement = _statement(
+        cast("Table", table.__table__), connection.dialect.name, tuple(key), tuple(by)
+    )
+    connection.execute(statement, {**key, **by})
+
+
+# Several run for each batch: to build one costs many times what it costs to run it.
+@lru_cache
+def _statement(
+    table: Table, dialect: str, key: tuple[str, ...], counters: tuple[str, ...]
+) -> postgresql.Insert | sqlite.Insert:
+    insert = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    return insert.on_conflict_do_update(
+        index_elements=key,
+        set_={name: table.c[name] + insert.excluded[name] for name in counters},
     )

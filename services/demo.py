@@ -160,6 +160,11 @@ def _faults(
 
 
 def _as_text(mail: Mail) -> str:
-    headers = {"From": mail.sender, "To": mail.recipient, "Subject": mail.subject, **(mail.headers or {})}
+    headers = {
+        "From": mail.sender,
+        "To": mail.recipient,
+        "Subject": mail.subject,
+        **(mail.headers or {}),
+    }
     lines = [f"  {name}: {value}" for name, value in headers.items()]
     return "\n".join([*lines, "", *(f"  {line}" for line in (mail.text or "").splitlines())])
