@@ -1,6 +1,7 @@
 """Keyed names that travel outside: nobody else can make one, and nothing that comes back raises."""
 
 import re
+from base64 import urlsafe_b64encode
 from dataclasses import replace
 
 import pytest
@@ -143,7 +144,6 @@ def test_an_address_hash_is_stable_keyed_and_short() -> None:
 
 
 def test_one_key_never_signs_two_kinds_of_thing() -> None:
-    """The hash of an address that reads like a reference is no reference."""
-    said = "3.12.2"
-    assert not is_our_send_ref(OURS, f"12-2-{email_hash(OURS, said)[:8].hex()}", campaign_id=3)
-    assert email_hash(OURS, said)[:8] != send_ref(OURS, campaign_id=3, send_id=12, attempt=2)
+    """The hash of an address that reads like what a reference signs makes no reference."""
+    forged = urlsafe_b64encode(email_hash(OURS, "3.12.2")[:8]).rstrip(b"=").decode()
+    assert not is_our_send_ref(OURS, f"12-2-{forged}", campaign_id=3)
