@@ -18,7 +18,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import auth, campaigns, errors, esps, health, imports, subscribers, unsubscribe
+from api import auth, campaigns, errors, esps, health, imports, sending, subscribers, unsubscribe
 from api.openapi import Api, docs
 from api.system import attach
 from config.settings import ROOT, Settings, SettingsError, load_settings
@@ -30,7 +30,7 @@ THREADS = 64
 GRACEFUL_TIMEOUT_S = 40
 """Longer than an ESP may take to answer (30 s): what is in flight ends, and is recorded."""
 
-BLUEPRINTS = (health.api, imports.api, subscribers.api, campaigns.api, esps.api)
+BLUEPRINTS = (health.api, imports.api, subscribers.api, sending.api, campaigns.api, esps.api)
 """The calls of the API: one line for each part."""
 PAGES = (unsubscribe.pages, docs)
 """What is for browsers and mail programs."""
@@ -116,6 +116,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
         """Called in the worker: an open database must not cross a fork."""
         self.system = System.open(self._settings)
         self.system.start()
+        if self.system.simulator is not None:
+            mails = self.system.simulator.control_url
+            print(f"The mails of the sandbox can be read at {mails}", flush=True)  # noqa: T201
         return create_app(system=self.system)
 
 

@@ -102,6 +102,11 @@ class CampaignEngine:
         is_running = self._thread.is_alive() and not self._stopping.is_set()
         return is_running and self._sending.is_set()
 
+    @property
+    def adapters(self) -> Mapping[EspName, EspAdapter]:
+        """The ESPs' adapters, while this process may send; any thread may call them."""
+        return self._floor.adapters if self.may_send else {}
+
     def wake(self) -> None:
         """Something changed in the database: look now."""
         self._wake.set()
@@ -176,9 +181,9 @@ class CampaignEngine:
         if unknown:
             log.warning("%d sends were under way when the last process ended: unknown", unknown)
         self._sending.set()
-        for esp, config in self._floor.configs.items():
-            if esp not in self._floor.adapters:
-                self._floor.adapters[esp] = self._build(config)
+        self._floor.adapters = self._floor.adapters or {
+            esp: self._build(config) for esp, config in self._floor.configs.items()
+        }
         self._wait_until = time.monotonic() + WAIT_FOR_ACCOUNTS_S
 
     def _pause_stale(self, session: Session) -> None:

@@ -28,7 +28,7 @@ from lists.importing import ImportResult, import_csv
 from lists.refusals import find_refusals
 from lists.suppression import suppress, suppressed, suppression_of
 from utils.addresses import Address
-from utils.tokens import UnsubscribeLink, email_hash
+from utils.tokens import NOBODY_LINK, UnsubscribeLink, email_hash
 
 __all__ = [
     "Added",
@@ -129,8 +129,10 @@ def unsubscribe(
     """Take a person off the list for good, as their link asks; whether that is new.
 
     Works when the person's row is gone. The campaign whose mail held the link counts
-    them once.
+    them once. The link of a test mail takes nobody off.
     """
+    if link == NOBODY_LINK:
+        return False
     _count_for_campaign(session, link)  # first, as whoever records a send locks it before a person
     return suppress(
         session,

@@ -11,7 +11,7 @@ from rich.table import Table
 from commands.opening import opened, settings
 from config.esp_config import EspName
 from config.settings import ROOT, SendingMode
-from lists.importing import import_csv
+from list_manager import import_csv
 from services import demo as story
 from services.demo import Ending
 from services.system import System

@@ -28,7 +28,8 @@ def _statement(
     table: Table, dialect: str, key: tuple[str, ...], counters: tuple[str, ...]
 ) -> postgresql.Insert | sqlite.Insert:
     insert = (postgresql if dialect == "postgresql" else sqlite).insert(table)
-    return insert.on_conflict_do_update(
+    made: postgresql.Insert | sqlite.Insert = insert.on_conflict_do_update(
         index_elements=key,
         set_={name: table.c[name] + insert.excluded[name] for name in counters},
     )
+    return made

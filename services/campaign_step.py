@@ -272,7 +272,7 @@ class Step:
         mailing = self._floor.mailings.get(campaign.id)
         if mailing is None:
             try:
-                mailing = Mailing(campaign, self._floor.identity)
+                mailing = Mailing(campaign, self._floor.identity, campaign_id=campaign.id)
             except TemplateError as error:
                 self._pause_campaign(campaign, f"{error.field}: {error}")
                 return None

@@ -84,7 +84,7 @@ def create(
     fingerprint: str = "",
 ) -> Campaign:
     """Write a campaign that is to be planned; its audience is the list as it is now."""
-    audience, dropped = _audience(new.audience)
+    audience, dropped = audience_of(new.audience)
     campaign = Campaign(
         kind=CampaignKind.CAMPAIGN,
         status=CampaignStatus.PLANNING,
@@ -116,7 +116,7 @@ def create(
 def find_by_key(session: Session, key: str, fingerprint: str) -> Told | None:
     """The campaign that a request with this key made, if there was one."""
     found = session.get(IdempotencyKey, key)
-    if found is None or found.campaign_id is None:
+    if found is None:
         return None
     return Told(found.campaign_id, same_request=found.fingerprint == fingerprint)
 
@@ -212,7 +212,7 @@ def _tell_send(send: EmailSend) -> dict[str, Any]:
     }
 
 
-def _audience(asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+def audience_of(asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
     """What the planner reads, and how many addresses it will not see, by reason."""
     if "emails" not in asked:
         return dict(asked), {}

@@ -35,11 +35,13 @@ MAILING = NewCampaign(
     html=(
         "<h1>Hello {{ first_name }}</h1>\n"
         "<p>This is a newsletter for readers in {{ attributes.city }}.</p>\n"
-        '<p><a href="{{ unsubscribe_url }}">Unsubscribe</a></p>\n'
+        "<p>Example Ltd, 1 Example Street, Example Town<br>\n"
+        '<a href="{{ unsubscribe_url }}">Unsubscribe</a></p>\n'
     ),
     text=(
         "Hello {{ first_name }},\n\n"
         "this is a newsletter for readers in {{ attributes.city }}.\n\n"
+        "Example Ltd, 1 Example Street, Example Town\n"
         "Unsubscribe: {{ unsubscribe_url }}\n"
     ),
     from_email="news@example.com",

@@ -1,15 +1,14 @@
 """One campaign as mails: its template cut once, filled for each send of a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from sqlalchemy import Row
+from typing import Any, Protocol
 
 from database.models import Campaign
 from services.base import Batch, Message, Recipient
+from services.campaigns import NewCampaign
 from utils.personalisation import Person, Template
-from utils.tokens import UnsubscribeLink, send_ref, unsubscribe_token
+from utils.tokens import NOBODY_LINK, UnsubscribeLink, send_ref, unsubscribe_token
 
 ONE_CLICK = {"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
 """RFC 8058 3.1: with it, the mailbox provider may POST to the List-Unsubscribe URI."""
@@ -27,17 +26,57 @@ class Identity:
         return f"{self.public_base_url}/unsubscribe?token={unsubscribe_token(self.link_key, link)}"
 
 
+class Send(Protocol):
+    """A send and its person: a row of `services.ledger.claim.batch_sends`, or a `Sample`."""
+
+    @property
+    def send_id(self) -> Any: ...
+    @property
+    def attempt(self) -> Any: ...
+    @property
+    def subscriber_id(self) -> Any: ...
+    @property
+    def email(self) -> Any: ...
+    @property
+    def email_hash(self) -> Any: ...
+    @property
+    def first_name(self) -> Any: ...
+    @property
+    def last_name(self) -> Any: ...
+    @property
+    def attributes(self) -> Any: ...
+    @property
+    def tags(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A mail that belongs to no campaign: its links leave nobody off the list."""
+
+    email: str
+    first_name: str | None = "Ann"
+    last_name: str | None = "Example"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    tags: Sequence[str] = ()
+    send_id: int = NOBODY_LINK.send_id
+    attempt: int = 0
+    subscriber_id: int = NOBODY_LINK.subscriber_id
+    email_hash: bytes = NOBODY_LINK.email_hash
+
+
 class Mailing:
     """Builds the batches of one campaign. Raises a `TemplateError` for a bad template."""
 
-    def __init__(self, campaign: Campaign, identity: Identity) -> None:
-        self._campaign_id = campaign.id
+    def __init__(
+        self, campaign: Campaign | NewCampaign, identity: Identity, *, campaign_id: int = 0
+    ) -> None:
+        self._campaign_id = campaign_id
         self._identity = identity
         self._template = Template(
             subject=campaign.subject,
             html=campaign.html,
             text=campaign.text,
-            campaign={"id": campaign.id, "name": campaign.name, "subject": campaign.subject},
+            campaign={"id": campaign_id, "name": campaign.name, "subject": campaign.subject},
         )
         self._message = Message(
             from_email=campaign.from_email,
@@ -46,19 +85,19 @@ class Mailing:
             subject=self._template.subject,
             html=self._template.html,
             text=self._template.text,
-            headers=ONE_CLICK,
+            headers={**ONE_CLICK, "List-Id": _list_id(campaign.from_email)},
             tags=tuple(campaign.tags),
             track_opens=campaign.track_opens,
             track_clicks=campaign.track_clicks,
         )
 
-    def batch(self, sends: Sequence[Row[Any]]) -> Batch:
-        """The call that carries `sends` (rows of `services.ledger.claim.batch_sends`)."""
+    def batch(self, sends: Sequence[Send]) -> Batch:
+        """The call that carries `sends`."""
         return Batch(
             message=self._message, recipients=tuple(self._recipient(send) for send in sends)
         )
 
-    def _recipient(self, send: Row[Any]) -> Recipient:
+    def _recipient(self, send: Send) -> Recipient:
         url = self._identity.unsubscribe_url(
             UnsubscribeLink(
                 email_hash=send.email_hash,
@@ -89,3 +128,8 @@ class Mailing:
             text=slots.text,
             headers={"List-Unsubscribe": f"<{url}>"},
         )
+
+
+def _list_id(from_email: str) -> str:
+    """RFC 2919: the name of the list, the same for all its mails."""
+    return f"<news.{from_email.rpartition('@')[2]}>"

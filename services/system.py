@@ -66,6 +66,15 @@ class System:
     def is_sandbox(self) -> bool:
         return self.settings.sending_mode is SendingMode.SANDBOX
 
+    @property
+    def identity(self) -> Identity:
+        """What signs our mails, and where their links lead."""
+        return Identity(
+            hash_key=self.hash_key,
+            link_key=self.link_keys[0],
+            public_base_url=self.settings.public_base_url,
+        )
+
     def start_simulator(self) -> Simulator:
         """The ESPs of sandbox mode, in this process; its mails are kept beside the database."""
         if self.simulator is None:
@@ -83,11 +92,7 @@ class System:
             self.database,
             self.esps,
             build=build_adapter,
-            identity=Identity(
-                hash_key=self.hash_key,
-                link_key=self.link_keys[0],
-                public_base_url=self.settings.public_base_url,
-            ),
+            identity=self.identity,
             clock=self.clock,
             distribution=self.settings.esp_distribution,
         )

@@ -32,6 +32,7 @@ LAYERS: dict[str, int] = {
     "services.ledger": 4,
     "services.mailing": 4,
     "services.system": 4,
+    "services.trial": 4,
     # 3: decisions
     "list_manager": 3,
     "lists": 3,

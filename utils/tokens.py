@@ -61,6 +61,10 @@ class UnsubscribeLink:
     """0 when the link was in no send."""
 
 
+NOBODY_LINK = UnsubscribeLink(email_hash=bytes(HASH_BYTES), subscriber_id=0, send_id=0)
+"""In test mails: a link that works and takes nobody off the list."""
+
+
 def link_key(secret: str) -> bytes:
     """The signing key for links, from one SECRET_KEY."""
     return _mac(secret.encode()[:64], b"link-key", secret.encode(), 32)

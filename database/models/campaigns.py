@@ -265,7 +265,6 @@ class IdempotencyKey(Base):
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
     """SHA-256 of method, path and JSON body."""
-    campaign_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"))
-    answer: Mapped[dict[str, Any] | None]
-    """Stored where the campaign cannot tell the answer again (an empty audience can)."""
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"))
+    """Its answer is told from the campaign, as it stands now."""
     created_at: Mapped[datetime]

@@ -4,6 +4,8 @@ Nothing is sent before the plan is complete. Each chunk is one transaction with 
 watermark in the campaign's row, so that a plan cut short goes on where it stopped.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +43,31 @@ EMAILS_PER_CHUNK = 1_000
 _COLUMNS = ["campaign_id", "subscriber_id", "email_key", "mailbox_provider", "status", "reason"]
 
 
+def is_planned(campaign: Campaign) -> bool:
+    """Whether the whole audience is in the ledger."""
+    emails = campaign.audience.get("emails")
+    until = len(emails) if emails is not None else campaign.plan_until or 0
+    return campaign.planned_through >= until
+
+
+def count_audience(session: Session, audience: Mapping[str, Any], now: datetime) -> Counter[str]:
+    """How many people of an audience would be written to (under "") or skipped, by reason.
+
+    What `plan_chunk` would write, without writing it; `audience` as a campaign keeps it.
+    """
+    emails: list[str] | None = audience.get("emails")
+    if emails is None:
+        return _count_people(session, _active(session, audience), now)
+    counted: Counter[str] = Counter()
+    for start in range(0, len(emails), EMAILS_PER_CHUNK):
+        keys = emails[start : start + EMAILS_PER_CHUNK]
+        known = select(Subscriber).where(Subscriber.email_key.in_(keys))
+        found = _count_people(session, known, now)
+        found[SkipReason.UNKNOWN_SUBSCRIBER.value] = len(keys) - found.total()
+        counted.update(found)
+    return counted
+
+
 def plan_chunk(session: Session, campaign: Campaign, now: datetime) -> None:
     """Plan the next part of the audience; the last part moves the campaign to `sending`."""
     emails: list[str] | None = campaign.audience.get("emails")
@@ -55,14 +82,9 @@ def plan_chunk(session: Session, campaign: Campaign, now: datetime) -> None:
 def _plan_ids(session: Session, campaign: Campaign, now: datetime) -> bool:
     until = campaign.plan_until or 0
     upto = min(campaign.planned_through + IDS_PER_CHUNK, until)
-    people = select(Subscriber).where(
-        Subscriber.id > campaign.planned_through,
-        Subscriber.id <= upto,
-        Subscriber.status == SubscriberStatus.ACTIVE,
+    people = _active(session, campaign.audience).where(
+        Subscriber.id > campaign.planned_through, Subscriber.id <= upto
     )
-    tags: list[str] | None = campaign.audience.get("tags")
-    if tags is not None:
-        people = people.where(_has_any(session, tags))
     _insert(session, campaign, people, now)
     campaign.planned_through = upto
     return upto >= until
@@ -85,11 +107,7 @@ def _plan_emails(session: Session, campaign: Campaign, emails: list[str], now: d
 def _insert(session: Session, campaign: Campaign, people: Select[Subscriber], now: datetime) -> int:
     """Add ledger rows for `people`, counted by status and reason; return how many."""
     before = session.scalar(select(func.max(EmailSend.id))) or 0
-    kept_from = case(
-        (suppressed(Subscriber.email_hash, now), literal(SkipReason.SUPPRESSED.value)),
-        (Subscriber.status != SubscriberStatus.ACTIVE, literal(SkipReason.NOT_ACTIVE.value)),
-        else_=null(),
-    )
+    kept_from = _kept_from(now)
     source = people.with_only_columns(
         literal(campaign.id),
         Subscriber.id,
@@ -108,6 +126,27 @@ def _insert(session: Session, campaign: Campaign, people: Select[Subscriber], no
         .on_conflict_do_nothing(index_elements=["campaign_id", "email_key"])
     )
     return _count(session, campaign, before, now)
+
+
+def _active(session: Session, audience: Mapping[str, Any]) -> Select[Subscriber]:
+    people = select(Subscriber).where(Subscriber.status == SubscriberStatus.ACTIVE)
+    tags: list[str] | None = audience.get("tags")
+    return people if tags is None else people.where(_has_any(session, tags))
+
+
+def _kept_from(now: datetime) -> ColumnElement[str | None]:
+    """Why a person is not written to; NULL when they are."""
+    return case(
+        (suppressed(Subscriber.email_hash, now), literal(SkipReason.SUPPRESSED.value)),
+        (Subscriber.status != SubscriberStatus.ACTIVE, literal(SkipReason.NOT_ACTIVE.value)),
+        else_=null(),
+    )
+
+
+def _count_people(session: Session, people: Select[Subscriber], now: datetime) -> Counter[str]:
+    reasons = people.with_only_columns(_kept_from(now).label("reason")).subquery()
+    rows = session.execute(select(reasons.c.reason, func.count()).group_by(reasons.c.reason))
+    return Counter({reason or "": n for reason, n in rows})
 
 
 def _count(session: Session, campaign: Campaign, before: int, now: datetime) -> int:

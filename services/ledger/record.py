@@ -215,6 +215,7 @@ def _suppress_inactive(
                 session,
                 send.email_hash,
                 reason=SuppressionReason.ESP_INACTIVE,
+                subscriber_id=send.subscriber_id,
                 source=batch.esp.value,
                 evidence=f"send {send.send_id}: {result.reason}",
                 now=now,

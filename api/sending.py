@@ -1,0 +1,290 @@
+"""Send a campaign, or look at it before it is sent."""
+
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from flask import Response, jsonify, request
+from flask_openapi.blueprint import APIBlueprint
+
+from api.campaign_schemas import (
+    CampaignAnswer,
+    CampaignBody,
+    ContentBody,
+    PreviewAnswer,
+    PreviewBody,
+    SendAnswer,
+)
+from api.errors import Problem, invalid
+from api.system import the_system
+from database.models import Campaign, CampaignStatus
+from list_manager import find_subscriber
+from services import campaigns, trial
+from services.campaigns import NewCampaign
+from services.content import prepared
+from services.mailing import Mailing, Sample
+from services.system import System
+from utils.addresses import InvalidAddress, normalise
+from utils.personalisation import TemplateError
+
+api = APIBlueprint("sending", __name__)
+
+MOST_WAITING = 8
+"""Requests that wait for their campaign; a further one gets its 202 at once."""
+LONGEST_WAIT_S = 900
+RETRY_AFTER_S = "2"
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_WAIT = re.compile(r"\s*wait\s*=\s*\"?(\d{1,6})\"?\s*", re.IGNORECASE)
+_waiting = threading.BoundedSemaphore(MOST_WAITING)
+
+
+@api.post("/send-campaign", responses={200: SendAnswer, 202: CampaignAnswer})
+def send_campaign(body: CampaignBody) -> Response:
+    """Send a mailing to the audience; answers when the campaign stands still.
+
+    200: it does (sent, needs_review, paused, cancelled). 202 with `Location`: it goes on by
+    itself. 409: it runs already, or the same mailing went out within a day. 503: another
+    process sends from this database; try again.
+    """
+    system = the_system()
+    new = _new_campaign(body, system)
+    if body.dry_run:
+        return jsonify(_dry_run(system, new))
+    if body.test_to is not None:
+        return jsonify(_send_tests(system, new, body.test_to))
+    key = _idempotency_key()
+    wait_s = _wait_seconds(system)
+    campaign_id = _make(system, new, key, allow_duplicate=body.allow_duplicate)
+    with _a_place_to_wait() as may_wait:
+        return _answer_when_still(system, campaign_id, wait_s if may_wait else 0)
+
+
+@api.post("/preview", responses={200: PreviewAnswer})
+def preview(body: PreviewBody) -> dict[str, Any]:
+    """The mail that one person would get: subject, html, text and headers. Nothing is sent."""
+    system = the_system()
+    new = _new_mailing(body, system)
+    sample = _sample(system, body.email) if body.email else Sample(email="ann@example.com")
+    if sample is None:
+        raise invalid("/email", "is nobody on the list")
+    try:
+        return trial.preview(new, system.identity, sample)
+    except TemplateError as error:
+        raise invalid(f"/{error.field}", str(error)) from error
+
+
+def _dry_run(system: System, new: NewCampaign) -> dict[str, Any]:
+    with system.database.read() as session:
+        told = trial.dry_run(
+            session,
+            new,
+            system.esps,
+            now=system.clock(),
+            distribution=system.settings.esp_distribution,
+        )
+    about = {"campaign_id": None, "name": new.name, "subject": new.subject, "dry_run": True}
+    return {**about, **told, "sandbox": system.is_sandbox}
+
+
+def _send_tests(system: System, new: NewCampaign, addresses: list[str]) -> dict[str, Any]:
+    if system.engine is None or not system.engine.adapters:
+        raise _cannot_send()
+    samples = [_test_sample(system, n, address) for n, address in enumerate(addresses)]
+    subject = f"{trial.TEST_PREFIX}{new.subject}"
+    try:
+        told = trial.send_test(
+            system.database,
+            system.engine.adapters,
+            system.esps,
+            Mailing(replace(new, subject=subject), system.identity),
+            samples,
+            esp=new.esp,
+            now=system.clock(),
+        )
+    except TemplateError as error:
+        raise invalid(f"/{error.field}", str(error)) from error
+    return {"tests": told, "sandbox": system.is_sandbox}
+
+
+def _test_sample(system: System, number: int, address: str) -> Sample:
+    try:
+        return _sample(system, address) or Sample(email=normalise(address).email)
+    except InvalidAddress as error:
+        raise invalid(f"/test_to/{number}", error.reason) from error
+
+
+def _sample(system: System, address: str) -> Sample | None:
+    """The person on the list with this address, as a reader."""
+    try:
+        key = normalise(address).key
+    except InvalidAddress:
+        return None
+    with system.database.read() as session:
+        found = find_subscriber(session, key)
+        return trial.sample_of(found) if found else None
+
+
+def _new_campaign(body: CampaignBody, system: System) -> NewCampaign:
+    if body.esp is not None and body.esp not in system.esps:
+        configured = ", ".join(system.esps) or "none"
+        raise invalid("/esp", f"{body.esp} is not configured here; configured: {configured}")
+    audience = body.audience.model_dump(exclude_none=True) if body.audience else {}
+    return replace(_new_mailing(body, system), audience=audience, esp=body.esp)
+
+
+def _new_mailing(body: ContentBody, system: System) -> NewCampaign:
+    """The content, checked and made ready, for nobody yet."""
+    name = body.name or " ".join(body.subject.split())[:200] or "(no subject)"
+    try:
+        content = prepared(
+            subject=body.subject,
+            html=body.html,
+            text=body.text,
+            name=name,
+            address=system.settings.postal_address,
+        )
+    except TemplateError as error:
+        raise invalid(f"/{error.field}", str(error)) from error
+    return NewCampaign(
+        name=name,
+        subject=body.subject,
+        html=content.html,
+        text=content.text,
+        from_email=body.from_email or system.settings.from_email,
+        from_name=body.from_name or system.settings.from_name,
+        reply_to=body.reply_to,
+        audience={},
+        esp=None,
+        track_opens=body.track_opens,
+        track_clicks=body.track_clicks,
+        tags=tuple(body.tags),
+    )
+
+
+def _make(system: System, new: NewCampaign, key: str | None, *, allow_duplicate: bool) -> int:
+    """The campaign of this request: a new one, or the one that the key made before."""
+    now = system.clock()
+    fingerprint = _fingerprint()
+    with system.database.write() as session:
+        if key is not None:
+            told = campaigns.find_by_key(session, key, fingerprint)
+            if told is not None:
+                return _told_again(session.get_one(Campaign, told.campaign_id), told.same_request)
+        if system.engine is None or not system.engine.may_send:
+            raise _cannot_send()
+        if key is None and not allow_duplicate:
+            told = campaigns.find_duplicate(session, new, now)
+            if told is not None:
+                raise _possible_duplicate(told.campaign_id)
+        campaign = campaigns.create(
+            session,
+            new,
+            now=now,
+            sandbox=system.is_sandbox,
+            idempotency_key=key,
+            fingerprint=fingerprint,
+        )
+    system.engine.wake()
+    return campaign.id
+
+
+def _told_again(campaign: Campaign, same_request: bool) -> int:
+    if not same_request:
+        raise Problem(
+            "key-reused",
+            f"This Idempotency-Key made campaign {campaign.id} from another request. "
+            "Use a new key for a new mailing.",
+        )
+    if not campaigns.stands_still(campaign):
+        raise Problem(
+            "in-progress",
+            f"Campaign {campaign.id} of this Idempotency-Key runs ({campaign.status}).",
+            headers={"Location": _location(campaign.id), "Retry-After": RETRY_AFTER_S},
+        )
+    return campaign.id
+
+
+def _answer_when_still(system: System, campaign_id: int, wait_s: float) -> Response:
+    ends_at = time.monotonic() + wait_s
+    while True:
+        with system.database.read() as session:
+            campaign = session.get_one(Campaign, campaign_id)
+            told = campaigns.report(session, campaign, system.clock())
+            still = campaigns.stands_still(campaign)
+        engine = system.engine
+        left = ends_at - time.monotonic()
+        goes_on = told["status"] == CampaignStatus.WAITING
+        if still or goes_on or left <= 0 or engine is None or not engine.may_send:
+            break
+        engine.wait_for_stand(min(left, 1.0))
+    response = jsonify(told)
+    response.status_code = 200 if still else 202
+    if not still:
+        response.headers["Location"] = _location(campaign_id)
+    return response
+
+
+@contextmanager
+def _a_place_to_wait() -> Iterator[bool]:
+    taken = _waiting.acquire(blocking=False)
+    try:
+        yield taken
+    finally:
+        if taken:
+            _waiting.release()
+
+
+def _wait_seconds(system: System) -> float:
+    """How long this request may wait: `Prefer: wait=N`, `respond-async`, or the budget."""
+    wait_s: float = system.settings.sync_budget_seconds
+    for preference in ",".join(request.headers.getlist("Prefer")).split(","):
+        if preference.strip().lower() == "respond-async":
+            return 0
+        if match := _WAIT.fullmatch(preference):
+            wait_s = min(int(match.group(1)), LONGEST_WAIT_S)
+    return wait_s
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise Problem(
+            "bad-request",
+            "Idempotency-Key: give 1 to 255 visible ASCII characters, best a new UUID.",
+        )
+    return key
+
+
+def _fingerprint() -> str:
+    """SHA-256 of method, path and JSON body; the order of names does not matter."""
+    body = json.dumps(json.loads(request.get_data()), sort_keys=True)
+    return hashlib.sha256(f"{request.method} {request.path} {body}".encode()).hexdigest()
+
+
+def _cannot_send() -> Problem:
+    return Problem(
+        "unavailable",
+        "This process cannot send now: another one sends from this database, or this one is "
+        "starting or stopping. Nothing was stored; try again.",
+        headers={"Retry-After": RETRY_AFTER_S},
+    )
+
+
+def _location(campaign_id: int) -> str:
+    return f"/campaigns/{campaign_id}"
+
+
+def _possible_duplicate(campaign_id: int) -> Problem:
+    return Problem(
+        "possible-duplicate",
+        f"Campaign {campaign_id} sent the same content to the same audience within 24 hours. "
+        'Add "allow_duplicate": true to send it again.',
+        headers={"Location": _location(campaign_id)},
+    )
