@@ -15,10 +15,16 @@ from importlib import import_module
 import click
 
 COMMANDS = {
-    "init": "commands.installation",
-    "serve": "commands.installation",
-    "demo": "commands.demo",
-    "simulator": "commands.simulator",
+    "init": ("commands.installation", "init"),
+    "serve": ("commands.installation", "serve"),
+    "import": ("commands.people", "import_"),
+    "export": ("commands.people", "export"),
+    "send": ("commands.sending", "send"),
+    "campaigns": ("commands.sending", "campaigns_"),
+    "esp": ("commands.esps", "esp"),
+    "keys": ("commands.keys", "keys"),
+    "simulator": ("commands.simulator", "simulator"),
+    "demo": ("commands.demo", "demo"),
 }
 
 
@@ -31,7 +37,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        module, name = COMMANDS[cmd_name]
+        command = getattr(import_module(module), name)
         assert isinstance(command, click.Command)
         return command
 

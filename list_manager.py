@@ -24,6 +24,7 @@ from database.models import (
 )
 from lists.counters import count_joined, recount
 from lists.csv_rows import BadHeader
+from lists.exporting import export_csv
 from lists.importing import ImportResult, import_csv
 from lists.refusals import find_refusals
 from lists.suppression import suppress, suppressed, suppression_of
@@ -38,6 +39,7 @@ __all__ = [
     "ImportResult",
     "Person",
     "add_subscriber",
+    "export_csv",
     "find_refusals",
     "find_subscriber",
     "import_csv",

@@ -1,11 +1,13 @@
-"""How commands open the installation: faults end the command with a line each."""
+"""What commands share: opening the installation (a fault is a line), and how they print."""
 
+import json as json_text
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import click
+from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import Settings, SettingsError, load_settings
@@ -33,3 +35,15 @@ def opened(**changes: Any) -> Iterator[System]:
         yield system
     finally:
         system.close()
+
+
+as_json = click.option("--json", is_flag=True, help="Print JSON.")
+
+
+def console() -> Console:
+    """For people: tables and progress, without guessing what to colour."""
+    return Console(highlight=False)
+
+
+def print_json(told: Any) -> None:
+    click.echo(json_text.dumps(told, indent=2, default=str))

@@ -1,0 +1,90 @@
+"""`esp`: how each ESP stands, and whether its account answers."""
+
+from typing import Any
+
+import click
+from rich.table import Table
+
+from commands.opening import as_json, console, opened, print_json
+from config.esp_config import EspName
+from services import standing
+from services.adapters import build_adapter
+from services.base import EspError
+from services.esp_manager import why_not
+
+
+@click.group()
+def esp() -> None:
+    """Look at the ESPs."""
+
+
+@esp.command()
+@as_json
+def status(json: bool) -> None:
+    """Each configured ESP: may it get mail now, and why not; quota and reputation."""
+    with opened() as system:
+        if system.is_sandbox:
+            system.start_simulator()
+        now = system.clock()
+        with system.database.read() as session:
+            standings = standing.load(session, system.esps, now)
+        told = [
+            {
+                "esp": known.esp.value,
+                "available": (why := why_not(known, now)) is None,
+                "why_not": why,
+                "priority": known.priority,
+                "used_today": known.day.used,
+                "daily_limit": known.day.limit,
+                "score": round(100 * known.score, 1),
+            }
+            for known in standings.values()
+        ]
+    _print(told, json)
+
+
+@esp.command()
+@as_json
+def check(json: bool) -> None:
+    """Look up the account of each configured ESP; nothing is sent. Exit code 1 if one fails."""
+    with opened() as system:
+        if system.is_sandbox:
+            system.start_simulator()
+        told = [check_account(build_adapter(config)) for config in system.esps.values()]
+    _print(told, json)
+    if not all(one["ok"] for one in told):
+        raise SystemExit(1)
+
+
+def check_account(adapter: Any) -> dict[str, Any]:
+    """What an account look-up says, as a row."""
+    name: EspName = adapter.name
+    try:
+        account = adapter.account()
+    except EspError as error:
+        return {"esp": name.value, "ok": False, "says": error.reason}
+    limits = {
+        "per_second": account.per_second,
+        "daily_limit": account.daily_limit,
+        "monthly_limit": account.monthly_limit,
+    }
+    return {
+        "esp": name.value,
+        "ok": account.sending_enabled is not False,
+        **limits,
+        "says": account.detail,
+    }
+
+
+def _print(told: list[dict[str, Any]], json: bool) -> None:
+    if json:
+        print_json(told)
+        return
+    if not told:
+        console().print("No ESP is configured: see .env.example")
+        return
+    names = list(dict.fromkeys(name for one in told for name in one))
+    table = Table(*names)
+    for one in told:
+        table.add_row(*("" if one.get(name) is None else str(one[name]) for name in names))
+    console().print(table)

@@ -1,0 +1,69 @@
+"""`import` and `export`: the list as CSV files."""
+
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import click
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from commands.opening import as_json, console, opened, print_json
+from config.settings import ROOT
+from database.models import SubscriberStatus
+from list_manager import BadHeader, export_csv, import_csv
+
+
+@click.command(name="import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+def import_(file: Path, json: bool) -> None:
+    """Put the people of a CSV file on the list. Nobody who left is revived."""
+    size = file.stat().st_size
+    columns = (TextColumn("importing"), BarColumn(), DownloadColumn())
+    with (
+        opened() as system,
+        file.open("rb") as stream,
+        Progress(*columns, console=console(), disable=json) as progress,
+    ):
+        bar = progress.add_task("", total=size)
+        try:
+            result = import_csv(
+                system.database,
+                stream,
+                hash_key=system.hash_key,
+                now=system.clock(),
+                refusals=ROOT / "data" / "refused",
+                progress=lambda *_: progress.update(bar, completed=stream.tell()),
+            )
+        except BadHeader as error:
+            raise click.ClickException(str(error)) from error
+        progress.update(bar, completed=size)
+    _tell(result, json)
+
+
+def _tell(result: Any, json: bool) -> None:
+    counts = ("rows", "created", "updated", "suppressed", "duplicates", "invalid")
+    told = {name: getattr(result, name) for name in counts}
+    refused = [{"row": r.row, "email": r.email, "reason": r.reason} for r in result.refused]
+    if json:
+        print_json({**told, "refused": refused})
+        return
+    console().print(", ".join(f"{n} {name}" for name, n in told.items()))
+    for one in refused:
+        console().print(f"  row {one['row']}: {one['email']!r}: {one['reason']}", markup=False)
+
+
+@click.command()
+@click.argument("file", type=click.File("w", encoding="utf-8", lazy=True), default="-")
+@click.option(
+    "--status",
+    type=click.Choice([status.value for status in SubscriberStatus]),
+    default=SubscriberStatus.ACTIVE.value,
+    show_default=True,
+    help="Whom to write.",
+)
+def export(file: IO[str], status: str) -> None:
+    """Write the list as CSV, to FILE or to standard output."""
+    with opened() as system:
+        written = export_csv(system.database, file, status=SubscriberStatus(status))
+    click.echo(f"{written} people", file=sys.stderr)
