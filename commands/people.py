@@ -33,7 +33,9 @@ def import_(file: Path, json: bool) -> None:
                 hash_key=system.hash_key,
                 now=system.clock(),
                 refusals=ROOT / "data" / "refused",
-                progress=lambda *_: progress.update(bar, completed=stream.tell()),
+                progress=lambda _: progress.update(
+                    bar, completed=size if stream.closed else stream.tell()
+                ),
             )
         except BadHeader as error:
             raise click.ClickException(str(error)) from error

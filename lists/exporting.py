@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
-from sqlalchemy import Text, cast, func, select
+from sqlalchemy import Text, cast, func, select, true
 from sqlalchemy.orm import Session
 
 from database.models import Subscriber, SubscriberStatus
@@ -71,5 +71,5 @@ def _attribute_names(session: Session) -> list[str]:
         key = func.jsonb_object_keys(Subscriber.attributes)
         return sorted(session.scalars(select(key).distinct()))
     each: Any = func.json_each(Subscriber.attributes).table_valued("key")
-    found = select(cast(each.c.key, Text)).select_from(Subscriber, each).distinct()
+    found = select(cast(each.c.key, Text)).select_from(Subscriber).join(each, true()).distinct()
     return sorted(session.scalars(found))

@@ -1,0 +1,173 @@
+"""The commands, run as a person does: what they print, what they change, how they exit."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli import cli
+from tests.web import API_KEY, SECRET_KEY
+
+LIST = "email,first_name,tags,city\nann@example.com,Ann,reader;vip,=Oslo\nbob@example.com,Bob,,\nbad,,,\n"
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A command in an installation of its own."""
+    for name, value in {
+        "SENDING_MODE": "sandbox",
+        "API_KEY": API_KEY,
+        "SECRET_KEY": SECRET_KEY,
+        "DATABASE_URL": f"sqlite:///{tmp_path}/email.db",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(cli, list(arguments))
+
+    return run
+
+
+@pytest.fixture
+def people(run: Run, tmp_path: Path) -> Path:
+    file = tmp_path / "people.csv"
+    file.write_text(LIST)
+    told = run("import", str(file), "--json")
+    assert json.loads(told.stdout) == {
+        "rows": 3,
+        "created": 2,
+        "updated": 0,
+        "suppressed": 0,
+        "duplicates": 0,
+        "invalid": 1,
+        "refused": [{"row": 4, "email": "bad", "reason": "An email address must have an @-sign"}],
+    }
+    return file
+
+
+@pytest.fixture
+def html(tmp_path: Path) -> str:
+    file = tmp_path / "mail.html"
+    file.write_text("<p>Hello {{ first_name }}</p>")
+    return str(file)
+
+
+def test_init_may_be_run_again(run: Run) -> None:
+    for _ in range(2):
+        told = run("init")
+        assert (told.exit_code, told.stdout.startswith("Database ready: sqlite:///")) == (0, True)
+
+
+def test_what_was_imported_is_exported_and_no_cell_is_a_formula(run: Run, people: Path) -> None:
+    told = run("export")
+    assert told.exit_code == 0
+    assert told.stdout.splitlines() == [
+        "email,first_name,last_name,tags,city",
+        "ann@example.com,Ann,,reader;vip,'=Oslo",
+        "bob@example.com,Bob,,,",
+    ]
+
+
+def test_a_file_without_the_column_email_is_refused(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "other.csv"
+    file.write_text("name\nAnn\n")
+    told = run("import", str(file))
+    assert told.exit_code == 1
+    assert "email" in told.stderr
+
+
+def test_a_campaign_is_sent_listed_and_shown(run: Run, people: Path, html: str) -> None:
+    sent = run("send", "--subject", "Hello", "--html", html, "--json")
+    assert sent.exit_code == 0, sent.output
+    assert json.loads(sent.stdout)["counts"]["accepted"] == 2
+    shown = json.loads(run("campaigns", "show", "1", "--json").stdout)
+    assert (shown["status"], shown["planned"]) == ("sent", 2)
+    listed = json.loads(run("campaigns", "list", "--json").stdout)
+    assert [one["campaign_id"] for one in listed] == [1]
+    assert "│ sent " in run("campaigns", "list").stdout
+
+
+def test_the_same_campaign_twice_has_to_be_asked_for(run: Run, people: Path, html: str) -> None:
+    command = ("send", "--subject", "Hello", "--html", html, "--json")
+    assert run(*command).exit_code == 0
+    again = run(*command)
+    assert (again.exit_code, "--allow-duplicate" in again.stderr) == (1, True)
+    assert run(*command, "--allow-duplicate").exit_code == 0
+
+
+def test_a_dry_run_stores_nothing(run: Run, people: Path, html: str) -> None:
+    told = run("send", "--subject", "Hello", "--html", html, "--tag", "vip", "--dry-run", "--json")
+    assert json.loads(told.stdout)["by_esp"] == {"sendgrid": 1}
+    assert json.loads(run("campaigns", "list", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "words"),
+    [
+        (("send", "--subject", "x"), 2, "give --html, --text or both"),
+        (("campaigns", "show", "9"), 1, "there is no campaign 9"),
+        (("campaigns", "pause", "9"), 1, "there is no campaign 9"),
+        (("campaigns", "resolve", "9", "accept"), 2, "--expect"),
+        (("import", "/no/such/file"), 2, "does not exist"),
+        (("nothing",), 2, "No such command"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(
+    run: Run, arguments: tuple[str, ...], exit_code: int, words: str
+) -> None:
+    told = run(*arguments)
+    assert told.exit_code == exit_code
+    assert words in told.stderr
+    assert "Traceback" not in told.output
+
+
+def test_a_bad_template_names_its_part(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "bad.html"
+    file.write_text("{{ nobody }}")
+    told = run("send", "--subject", "x", "--html", str(file))
+    assert (told.exit_code, told.stderr.startswith("Error: html: ")) == (1, True)
+
+
+def test_orders_about_an_ended_campaign_are_refused(run: Run, people: Path, html: str) -> None:
+    run("send", "--subject", "Hello", "--html", html)
+    for order in ("pause", "resume", "cancel"):
+        told = run("campaigns", order, "1")
+        assert (told.exit_code, "it has ended" in told.stderr) == (1, True)
+    told = run("campaigns", "resolve", "1", "accept", "--expect", "2")
+    assert (told.exit_code, "has 0 sends" in told.stderr) == (1, True)
+
+
+def test_the_esps_are_told_and_checked_without_sending(run: Run) -> None:
+    status = json.loads(run("esp", "status", "--json").stdout)
+    assert [(one["esp"], one["available"]) for one in status] == [
+        ("sendgrid", True),
+        ("ses", True),
+        ("postmark", True),
+    ]
+    checked = run("esp", "check", "--json")
+    assert checked.exit_code == 0
+    assert all(one["ok"] for one in json.loads(checked.stdout))
+
+
+def test_new_keys_keep_old_links_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("commands.keys.ROOT", tmp_path)
+    env = tmp_path / ".env"
+    env.write_text("PORT=5000\nAPI_KEY=old-key\nSECRET_KEY=old-secret\n")
+    api = CliRunner().invoke(cli, ["keys", "api"]).stdout.strip()
+    CliRunner().invoke(cli, ["keys", "links"])
+    lines = dict(line.split("=", 1) for line in env.read_text().splitlines())
+    assert (lines["PORT"], lines["API_KEY"]) == ("5000", api)
+    first, old = lines["SECRET_KEY"].split(",")
+    assert (len(first) >= 48, old) == (True, "old-secret")
+    assert env.stat().st_mode & 0o777 == 0o600
+
+
+def test_wrong_settings_are_told_line_by_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "many")
+    monkeypatch.setenv("API_KEY", "short")
+    told = run("init")
+    assert told.exit_code == 1
+    assert {line.split(":")[-2].strip() for line in told.stderr.splitlines()} >= {"PORT"}
