@@ -22,7 +22,7 @@ def import_(file: Path, json: bool) -> None:
     columns = (TextColumn("importing"), BarColumn(), DownloadColumn())
     with (
         opened() as system,
-        file.open("rb") as stream,
+        file.open("rb", buffering=0) as stream,
         Progress(*columns, console=console(), disable=json) as progress,
     ):
         bar = progress.add_task("", total=size)

@@ -85,6 +85,9 @@ class Project:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A shell that runs the tests in the background has them ignore Ctrl-C, and what
+            # is ignored at its start a shell cannot trap.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *arguments: str, **environ: str) -> tuple[int, list[str], str]:
