@@ -33,9 +33,7 @@ def import_(file: Path, json: bool) -> None:
                 hash_key=system.hash_key,
                 now=system.clock(),
                 refusals=ROOT / "data" / "refused",
-                progress=lambda _: progress.update(
-                    bar, completed=size if stream.closed else stream.tell()
-                ),
+                progress=lambda _: progress.update(bar, completed=stream.tell()),
             )
         except BadHeader as error:
             raise click.ClickException(str(error)) from error

@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import IO, NamedTuple
@@ -50,17 +51,20 @@ class Refusal:
     reason: str
 
 
-def read_rows(stream: IO[bytes] | io.RawIOBase) -> Iterator[Row | Refusal]:
-    """The rows of a file; raises `BadHeader` at once when there is no `email` column."""
-    text = io.TextIOWrapper(
-        io.BufferedReader(stream, 1 << 16),  # type: ignore[type-var]
-        encoding="utf-8-sig",
-        errors="surrogateescape",
-        newline="",
-    )
-    reader = csv.reader(iter(partial(text.readline, MAX_LINE), ""))
-    columns = _Columns.of(_header(reader))
-    return _rows(reader, columns)
+@contextmanager
+def read_rows(stream: IO[bytes] | io.RawIOBase) -> Iterator[Iterator[Row | Refusal]]:
+    """The rows of a file; raises `BadHeader` at once when there is no `email` column.
+
+    The stream stays open: it is the caller's.
+    """
+    buffer = io.BufferedReader(stream, 1 << 16)  # type: ignore[type-var]
+    text = io.TextIOWrapper(buffer, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        reader = csv.reader(iter(partial(text.readline, MAX_LINE), ""))
+        yield _rows(reader, _Columns.of(_header(reader)))
+    finally:
+        text.detach()
+        buffer.detach()
 
 
 def _header(reader: Iterator[list[str]]) -> list[str]:

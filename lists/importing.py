@@ -78,13 +78,13 @@ def import_csv(
     `refusals` is the folder for the file of refused lines. `progress` is told the rows
     done after each page.
     """
-    rows = read_rows(stream)
-    forget_old_refusals(refusals, now)
-    run = _Run(database, hash_key, now, RefusalFile(refusals))
-    while page := list(islice(rows, PAGE)):
-        run.take(page)
-        if progress is not None:
-            progress(run.rows)
+    with read_rows(stream) as rows:
+        forget_old_refusals(refusals, now)
+        run = _Run(database, hash_key, now, RefusalFile(refusals))
+        while page := list(islice(rows, PAGE)):
+            run.take(page)
+            if progress is not None:
+                progress(run.rows)
     return run.result()
 
 

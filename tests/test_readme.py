@@ -96,7 +96,7 @@ def test_every_command_is_in_the_readme_and_has_help() -> None:
 
 def test_every_call_is_in_the_readme(system: System) -> None:
     rules = {
-        re.sub(r"<(?:int:)?(\w+)>", r"<\1>", rule.rule)
+        re.sub(r"<(?:int:|path:)?(\w+)>", r"<\1>", rule.rule)
         for rule in create_app(system=system).url_map.iter_rules()
     }
     own = {"/docs/<path:name>", "/openapi.json", "/docs"}
