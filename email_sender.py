@@ -203,7 +203,7 @@ class CampaignEngine:
         """Returns the seconds until the next step, if nothing wakes us before."""
         self._collect()
         looked_up = {esp: seen for esp, seen in self._look_ups.items() if seen.done()}
-        may_claim = self.may_send
+        may_claim = self.may_send and self._holds_the_lock()
         if not (self._finished or looked_up or self._uncalled or (may_claim and self._has_work())):
             return LOOK_EVERY_S
         now = self._clock()
@@ -214,7 +214,7 @@ class CampaignEngine:
             step = Step(self._floor, session, now)
             step.note_accounts(looked_up)
             step.record(self._finished)
-            if may_claim and self._holds_the_lock():
+            if may_claim:
                 step.advance()
             self._uncalled |= {batch.id for batch, _ in step.claimed}
         self._after_commit(step, looked_up)

@@ -144,7 +144,7 @@ def stands_still(campaign: Campaign) -> bool:
 
 def report(session: Session, campaign: Campaign, now: datetime) -> dict[str, Any]:
     """A campaign as every answer tells it; `planned` = all `counts` and `skipped`."""
-    ended = campaign.finished_at or now
+    ended = max(campaign.finished_at or now, campaign.created_at)  # a clock may be set back
     return {
         "campaign_id": campaign.id,
         "name": campaign.name,
