@@ -9,28 +9,52 @@ from utils.environment import ensure_environment
 if __name__ == "__main__":
     ensure_environment()
 
+import logging
 import os
 import sys
 from typing import Any
 
-from flask import Flask, Response
+import structlog
+from flask import Flask, Response, request
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import auth, campaigns, errors, esps, health, imports, sending, subscribers, unsubscribe
+from api import (
+    auth,
+    campaigns,
+    errors,
+    esps,
+    health,
+    imports,
+    metrics,
+    sending,
+    subscribers,
+    unsubscribe,
+)
 from api.openapi import Api, docs
 from api.system import attach
 from config.settings import ROOT, Settings, SettingsError, load_settings
 from database.migrate import SchemaNewerThanCode
 from services.system import System, WrongDatabase
+from utils import logs
+
+log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
 THREADS = 64
 GRACEFUL_TIMEOUT_S = 40
 """Longer than an ESP may take to answer (30 s): what is in flight ends, and is recorded."""
 
-BLUEPRINTS = (health.api, imports.api, subscribers.api, sending.api, campaigns.api, esps.api)
+BLUEPRINTS = (
+    health.api,
+    imports.api,
+    subscribers.api,
+    sending.api,
+    campaigns.api,
+    esps.api,
+    metrics.api,
+)
 """The calls of the API: one line for each part."""
 PAGES = (unsubscribe.pages, docs)
 """What is for browsers and mail programs."""
@@ -50,6 +74,8 @@ def create_app(settings: Settings | None = None, system: System | None = None) -
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, PROPAGATE_EXCEPTIONS=False)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     attach(app, system)
+    metrics.register(app, system)
+    app.before_request(_begin)
     errors.register(app)
     auth.register(app)
     for api in BLUEPRINTS:
@@ -60,10 +86,24 @@ def create_app(settings: Settings | None = None, system: System | None = None) -
     return app
 
 
+def _begin() -> None:
+    """What is logged while a request is answered carries its id."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=errors.request_id())
+
+
 def _finish(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["X-Request-Id"] = errors.request_id()
+    log.info(
+        "request",
+        extra={
+            "method": request.method,
+            "route": request.url_rule.rule if request.url_rule else None,
+            "status": response.status_code,
+        },
+    )
     return response
 
 
@@ -131,6 +171,7 @@ def _close(_arbiter: object, worker: Any) -> None:
 def serve() -> None:
     """Run until SIGTERM. Faults in settings or database end the start with a line each."""
     os.umask(0o077)
+    logs.set_up()
     try:
         settings = load_settings()
         System.open(settings).close()

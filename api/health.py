@@ -23,9 +23,12 @@ def healthz() -> dict[str, str]:
 
 @api.get("/readyz", responses={200: HealthAnswer, 503: ProblemAnswer})
 def readyz() -> dict[str, str]:
-    """200 when the database can be written to, 503 when not."""
+    """200 when the database can be written to and the engine runs, 503 when not."""
+    system = the_system()
+    if system.engine is not None and system.engine.fault is not None:
+        raise Problem("unavailable", f"{system.engine.fault[0].upper()}{system.engine.fault[1:]}.")
     try:
-        with the_system().database.write() as session:
+        with system.database.write() as session:
             # Takes the writer's turn and reads the file, but changes nothing.
             session.execute(text("UPDATE installation SET identity = identity WHERE id = 0"))
     except SQLAlchemyError as error:  # a broken file is not an OperationalError

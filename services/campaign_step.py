@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, defer
 from config.esp_config import EspConfig, EspName
 from config.settings import EspDistribution
 from database.models import Campaign, CampaignStatus, TallyKind
-from services.base import Account, BatchAnswer, EspAdapter, EspError, Outcome
+from services.base import Account, BatchAnswer, EspAdapter, EspError, Outcome, SendResult
 from services.calls import Delivery, breaker_after, outcome_of, verdict
 from services.esp_manager import batch_size, eligible_again_at, rank, why_not
 from services.ledger.claim import ClaimedBatch, claim
@@ -145,6 +145,8 @@ class Step:
     def _learn(self, batch: ClaimedBatch, outcome: BatchOutcome) -> None:
         """What a call says about its ESP, and about how many of these mails fit into one."""
         said = verdict(outcome.results)
+        if said.outcome is not Outcome.ACCEPTED:
+            _tell(batch, said, outcome.http_status)
         before = load_breaker(self._session, batch.esp)
         after = breaker_after(
             before, said, self._now, probe=batch.probe, jitter=self._floor.rng.random()
@@ -238,7 +240,7 @@ class Step:
     def _finish(self, campaign: Campaign) -> None:
         if not is_under_way(self._session, campaign.id):
             finish(self._session, campaign, self._now)
-            self.stood_still = True
+            self._stand(campaign)
 
     def _rank(self, campaign: Campaign, allowed: list[Standing]) -> list[EspName]:
         claimed: dict[EspName, int] = {}
@@ -282,7 +284,12 @@ class Step:
     def _pause_campaign(self, campaign: Campaign, reason: str) -> None:
         campaign.status, campaign.reason = CampaignStatus.PAUSED, reason
         campaign.resume_at = None
+        self._stand(campaign)
+
+    def _stand(self, campaign: Campaign) -> None:
         self.stood_still = True
+        about = {"campaign_id": campaign.id, "status": campaign.status.value}
+        log.info("a campaign stands", extra={**about, "reason": campaign.reason})
 
     def _under_way(self, esp: EspName) -> int:
         return sum(batch.esp is esp for batch in self._batches())
@@ -297,6 +304,12 @@ class Step:
                 yield call.batch
         for batch, _ in self.claimed:
             yield batch
+
+
+def _tell(batch: ClaimedBatch, said: SendResult, http_status: int | None) -> None:
+    about = {"campaign_id": batch.campaign_id, "batch_id": batch.id, "esp": batch.esp.value}
+    what = {"outcome": said.outcome.value, "http_status": http_status, "reason": said.reason}
+    log.warning("an ESP did not take a batch", extra={**about, **what})
 
 
 def running(session: Session) -> list[Campaign]:
