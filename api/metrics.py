@@ -2,7 +2,8 @@
 forgets nothing, and from the requests of this process."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from flask import Flask, Response, current_app, g, request
 from flask_openapi.blueprint import APIBlueprint
@@ -132,7 +133,7 @@ def _standings(standings: Iterable[Standing], system: System) -> Iterator[Metric
 
 
 def _gauge(
-    name: str, text: str, labels: list[str], values: dict[tuple[str, ...], float]
+    name: str, text: str, labels: list[str], values: Mapping[Any, float]
 ) -> GaugeMetricFamily:
     metric = GaugeMetricFamily(name, text, labels=labels)
     for said, value in values.items():

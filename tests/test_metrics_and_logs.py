@@ -4,6 +4,7 @@ import json
 import logging
 
 import pytest
+import structlog
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -65,6 +66,7 @@ def test_no_address_is_in_the_clear_above_debug(said: str, logged: str) -> None:
 def test_a_log_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    structlog.contextvars.clear_contextvars()
     try:
         logs.set_up()
         logging.getLogger("x").warning("to %s", "a@b.example", extra={"campaign_id": 7})
