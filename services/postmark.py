@@ -146,17 +146,32 @@ class PostmarkAdapter(EspAdapter):
         return BatchAnswer(http_status=200, results=tuple(map(_result, answer)))
 
     def account(self) -> Account:
-        """Checks the key; Postmark has no call that tells a quota."""
+        """Checks key and stream; Postmark has no call that tells a quota.
+
+        `detail` says who handles unsubscribes on the stream: unless it is "Custom", Postmark
+        puts its own link beside ours.
+        """
+        server = self._look("server")
+        stream = self._look(f"message-streams/{self._config.message_stream}")
+        handling = stream.get("SubscriptionManagementConfiguration") or {}
+        return Account(
+            detail=(
+                f"delivery type {server.get('DeliveryType')}; stream {stream.get('ID')} "
+                f"({stream.get('MessageStreamType')}), unsubscribes handled by "
+                f"{handling.get('UnsubscribeHandlingType')}"
+            )
+        )
+
+    def _look(self, path: str) -> dict[str, Any]:
         try:
-            server = self._client().call("GET", "server")
+            found = self._client().call("GET", path)
         except _Refused as refused:
             result = _judged(refused)
             kind = ERRORS.get(result.outcome, OutcomeUnknown)
             raise kind(result.reason or "", http_status=refused.status) from refused
         except (ValueError, RecursionError) as error:
             raise OutcomeUnknown("200: not JSON", http_status=200) from error
-        delivery = server.get("DeliveryType") if isinstance(server, dict) else None
-        return Account(detail=f"delivery type {delivery}")
+        return found if isinstance(found, dict) else {}
 
     def _common(self, message: Message) -> dict[str, Any]:
         common = {

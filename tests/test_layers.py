@@ -31,6 +31,7 @@ LAYERS: dict[str, int] = {
     "services.event_recorder": 4,
     "services.ledger": 4,
     "services.mailing": 4,
+    "services.self_test": 4,
     "services.system": 4,
     "services.trial": 4,
     # 3: decisions
