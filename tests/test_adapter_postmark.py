@@ -439,11 +439,15 @@ def test_a_call_of_one_refused_for_its_recipient_is_about_the_recipient(
 # the account
 
 
-def test_the_account_has_no_quota(esp: CannedEsp) -> None:
-    esp.act = answer(200, {"ID": 1, "Name": "News", "DeliveryType": "Live"})
-    assert postmark(esp.url).account() == Account(detail="delivery type Live")
-    (request,) = esp.requests
-    assert (request.method, request.path, request.body) == ("GET", "/server", b"")
+def test_the_account_has_no_quota_and_says_who_handles_unsubscribes(esp: CannedEsp) -> None:
+    stream = {
+        "ID": "broadcast",
+        "MessageStreamType": "Broadcasts",
+        "SubscriptionManagementConfiguration": {"UnsubscribeHandlingType": "Postmark"},
+    }
+    esp.act = answer(200, {"DeliveryType": "Live", **stream})
+    told = "delivery type Live; stream broadcast (Broadcasts), unsubscribes handled by Postmark"
+    assert postmark(esp.url).account() == Account(detail=told)
 
 
 @pytest.mark.parametrize(

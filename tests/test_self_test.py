@@ -21,7 +21,7 @@ from tests.web import API_KEY, SECRET_KEY, system
 
 __all__ = ["system"]
 
-NOWHERE = (Nameserver(ip="127.0.0.1", port=9),)
+NOWHERE = (Nameserver("127.0.0.1", 9),)
 
 
 @pytest.fixture

@@ -40,9 +40,9 @@ class Resolver:
         self._resolver.lifetime = DEADLINE_S
         self._resolver.use_edns(0, 0, 1232)
         if nameservers:
-            self._resolver.nameservers = [str(server.ip) for server in nameservers]
+            self._resolver.nameservers = [server.address for server in nameservers]
             self._resolver.nameserver_ports = {
-                str(server.ip): server.port for server in nameservers
+                server.address: server.port for server in nameservers
             }
 
     def ask(self, name: str, kind: str) -> Answer:
