@@ -4,6 +4,7 @@ Nothing is sent, and nothing is left behind.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -165,8 +166,9 @@ def dns(domain: str, resolver: Resolver) -> Iterator[Finding]:
         ),
         ("MX", domain, "MX", bool, "an MX, so that replies and bounces arrive"),
     )
-    for what, name, kind, fits, wanted in questions:
-        answer = resolver.ask(name, kind)
+    with ThreadPoolExecutor(len(questions)) as threads:
+        answers = list(threads.map(lambda asked: resolver.ask(asked[1], asked[2]), questions))
+    for (what, name, kind, fits, wanted), answer in zip(questions, answers, strict=True):
         found = [record for record in answer.records if fits(record)]
         if answer.found is Found.TEMPFAIL:
             said, remedy = "unknown: no clear answer", "Check the network, or set DNS_NAMESERVERS."

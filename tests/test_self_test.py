@@ -14,6 +14,7 @@ from config.settings import ROOT
 from config.values import Nameserver
 from database.models import Segment, Subscriber, Suppression
 from services import self_test
+from services.base import Account
 from services.self_test import Finding, Verdict
 from services.simulator.modes import Mode, Scope
 from services.system import System
@@ -22,6 +23,11 @@ from tests.web import API_KEY, SECRET_KEY, system
 __all__ = ["system"]
 
 NOWHERE = (Nameserver("127.0.0.1", 9),)
+
+
+@pytest.fixture(autouse=True)
+def _short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.dns.lookup.DEADLINE_S", 0.2)
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def test_an_installation_that_works_passes_and_nothing_is_left_behind(sandbox: S
         "subscriber round trip": Verdict.PASS,
         "sendgrid account": Verdict.PASS,
         "ses account": Verdict.PASS,
-        "postmark account": Verdict.WARN,
+        "postmark account": Verdict.PASS,
         "DNS: SPF of example.com": Verdict.WARN,
         "DNS: DMARC of example.com": Verdict.WARN,
         "DNS: MX of example.com": Verdict.WARN,
@@ -64,6 +70,17 @@ def test_a_key_that_an_esp_does_not_know_fails_with_what_to_do(sandbox: System) 
     sandbox.simulator.stop()
     assert (found.what, found.verdict) == ("ses account", Verdict.FAIL)
     assert found.remedy.startswith("Check the key of ses in .env")
+
+
+def test_a_stream_whose_unsubscribes_postmark_handles_is_warned_of(
+    sandbox: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Account(detail="stream broadcast (Broadcasts), unsubscribes handled by Postmark")
+    monkeypatch.setattr("services.postmark.PostmarkAdapter.account", lambda _: told)
+    found = self_test.esp(sandbox.esps[EspName.POSTMARK])
+    assert sandbox.simulator is not None
+    sandbox.simulator.stop()
+    assert (found.verdict, found.found) == (Verdict.WARN, told.detail)
 
 
 def test_without_an_esp_it_fails(system: System) -> None:
