@@ -19,6 +19,7 @@ from flask import Flask, Response, request
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api import (
     auth,
@@ -73,6 +74,8 @@ def create_app(settings: Settings | None = None, system: System | None = None) -
     app = Api(__name__)
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, PROPAGATE_EXCEPTIONS=False)
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    if hops := system.settings.trusted_proxy_hops:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     attach(app, system)
     metrics.register(app, system)
     app.before_request(_begin)

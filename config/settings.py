@@ -73,6 +73,8 @@ class Settings:
     postal_address: str
     sending_domain: str
     sync_budget_seconds: int
+    trusted_proxy_hops: int
+    """Proxies of ours in front: so many of the forwarded addresses are believed."""
     dns_nameservers: tuple[Nameserver, ...]
     """Empty: those of the system."""
     domain_setup_file: Path
@@ -142,6 +144,7 @@ def _settings(reader: Reader) -> Settings:
         from_name=read("FROM_NAME", values.one_line, None),
         postal_address=read("POSTAL_ADDRESS", values.one_line, SAMPLE_POSTAL_ADDRESS),
         sending_domain=read("SENDING_DOMAIN", values.domain, from_email.rpartition("@")[2]),
+        trusted_proxy_hops=read("TRUSTED_PROXY_HOPS", values.whole_number(0, 5), 0),
         sync_budget_seconds=read("SYNC_BUDGET_SECONDS", values.whole_number(0, 900), 300),
         dns_nameservers=read("DNS_NAMESERVERS", values.several(values.nameserver), ()),
         domain_setup_file=_domain_setup_file(reader),

@@ -44,7 +44,7 @@ SES = {
 
 DESIGN = {
     *("SENDING_MODE", "DATABASE_URL", "API_KEY", "SECRET_KEY", "HOST", "PORT", "PUBLIC_BASE_URL"),
-    *("FROM_EMAIL", "FROM_NAME", "POSTAL_ADDRESS", "SENDING_DOMAIN", "SYNC_BUDGET_SECONDS"),
+    *("FROM_EMAIL", "FROM_NAME", "POSTAL_ADDRESS", "SENDING_DOMAIN", "SYNC_BUDGET_SECONDS", "TRUSTED_PROXY_HOPS"),
     *("DNS_NAMESERVERS", "DOMAIN_SETUP_FILE", "DNS_GATE", "ESP_DISTRIBUTION"),
     *("SENDGRID_API_KEY", "SENDGRID_BASE_URL", "SENDGRID_WEBHOOK_PUBLIC_KEY"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL_SESV2"),
@@ -78,6 +78,7 @@ DEFAULTS = Settings(
     postal_address="Example Ltd, 1 Example Street, Example Town",
     sending_domain="example.com",
     sync_budget_seconds=300,
+    trusted_proxy_hops=0,
     dns_nameservers=(),
     domain_setup_file=ROOT / "config" / "domain_setup.json",
     esp_distribution=EspDistribution.PRIORITY,
@@ -148,6 +149,7 @@ def test_settings_read_the_variables_of_the_design_and_no_other(environ: dict[st
         ("POSTAL_ADDRESS", "1 Main Street", "postal_address", "1 Main Street"),
         ("SENDING_DOMAIN", "Example.ORG.", "sending_domain", "example.org"),
         ("SYNC_BUDGET_SECONDS", "0", "sync_budget_seconds", 0),
+        ("TRUSTED_PROXY_HOPS", "1", "trusted_proxy_hops", 1),
         (
             "DNS_NAMESERVERS",
             "9.9.9.9, 127.0.0.1:5353,2620:fe::fe,[::1]:54",
@@ -259,6 +261,7 @@ LONG = "x" * 200
         ("FROM_NAME", "caf\udce9", "must be UTF-8 text"),
         ("SENDING_DOMAIN", "127.0.0.1", f"{DOMAIN}, not '127.0.0.1'"),
         ("SENDING_DOMAIN", "-a.example", f"{DOMAIN}, not '-a.example'"),
+        ("TRUSTED_PROXY_HOPS", "6", "must be a whole number from 0 to 5, not '6'"),
         ("SYNC_BUDGET_SECONDS", "901", "must be a whole number from 0 to 900, not '901'"),
         ("DNS_NAMESERVERS", "9.9.9.9,dns.example", f"{DNS}, not '9.9.9.9,dns.example'"),
         ("DNS_NAMESERVERS", "9.9.9.9:0", f"{DNS}, not '9.9.9.9:0'"),
