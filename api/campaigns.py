@@ -41,7 +41,7 @@ def get_campaign(path: CampaignPath) -> dict[str, Any]:
     """How a campaign stands now."""
     system = the_system()
     with system.database.read() as session:
-        found = session.get(Campaign, path.campaign_id)
+        found = campaigns.find(session, path.campaign_id)
         if found is None:
             raise _no_campaign(path.campaign_id)
         return campaigns.report(session, found, system.clock())
@@ -51,7 +51,7 @@ def get_campaign(path: CampaignPath) -> dict[str, Any]:
 def list_sends(path: CampaignPath, query: SendsQuery) -> dict[str, Any]:
     """The ledger of a campaign, in the order of ids. `next` goes into `after`."""
     with the_system().database.read() as session:
-        campaign = session.get(Campaign, path.campaign_id)
+        campaign = campaigns.find(session, path.campaign_id)
         if campaign is None:
             raise _no_campaign(path.campaign_id)
         sends = campaigns.sends_page(

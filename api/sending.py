@@ -41,7 +41,7 @@ LONGEST_WAIT_S = 900
 RETRY_AFTER_S = "2"
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_WAIT = re.compile(r"\s*wait\s*=\s*\"?(\d{1,6})\"?\s*", re.IGNORECASE)
+_WAIT = re.compile(r"wait\s*=\s*(\"?)(\d{1,18})\1", re.IGNORECASE)
 _waiting = threading.BoundedSemaphore(MOST_WAITING)
 
 
@@ -95,7 +95,7 @@ def _dry_run(system: System, new: NewCampaign) -> dict[str, Any]:
 
 def _send_tests(system: System, new: NewCampaign, addresses: list[str]) -> dict[str, Any]:
     if system.engine is None or not system.engine.adapters:
-        raise _cannot_send()
+        raise _cannot_send(system)
     samples = [_test_sample(system, n, address) for n, address in enumerate(addresses)]
     subject = f"{trial.TEST_PREFIX}{new.subject}"
     try:
@@ -173,16 +173,17 @@ def _make(system: System, new: NewCampaign, key: str | None, *, allow_duplicate:
     now = system.clock()
     fingerprint = _fingerprint()
     with system.database.write() as session:
+        campaigns.one_at_a_time(session, key or new.content_hash)
         if key is not None:
             told = campaigns.find_by_key(session, key, fingerprint)
             if told is not None:
                 return _told_again(session.get_one(Campaign, told.campaign_id), told.same_request)
         if system.engine is None or not system.engine.may_send:
-            raise _cannot_send()
+            raise _cannot_send(system)
         if key is None and not allow_duplicate:
-            told = campaigns.find_duplicate(session, new, now)
-            if told is not None:
-                raise _possible_duplicate(told.campaign_id)
+            same = campaigns.find_duplicate(session, new, now)
+            if same is not None:
+                raise _possible_duplicate(same)
         campaign = campaigns.create(
             session,
             new,
@@ -215,7 +216,8 @@ def _answer_when_still(system: System, campaign_id: int, wait_s: float) -> Respo
     ends_at = time.monotonic() + wait_s
     while True:
         with system.database.read() as session:
-            campaign = session.get_one(Campaign, campaign_id)
+            campaign = campaigns.find(session, campaign_id)
+            assert campaign is not None  # nothing deletes one
             told = campaigns.report(session, campaign, system.clock())
             still = campaigns.stands_still(campaign)
         engine = system.engine
@@ -242,14 +244,17 @@ def _a_place_to_wait() -> Iterator[bool]:
 
 
 def _wait_seconds(system: System) -> float:
-    """How long this request may wait: `Prefer: wait=N`, `respond-async`, or the budget."""
-    wait_s: float = system.settings.sync_budget_seconds
-    for preference in ",".join(request.headers.getlist("Prefer")).split(","):
-        if preference.strip().lower() == "respond-async":
-            return 0
-        if match := _WAIT.fullmatch(preference):
-            wait_s = min(int(match.group(1)), LONGEST_WAIT_S)
-    return wait_s
+    """How long this request may wait: `Prefer: wait=N`, `respond-async`, or the budget.
+
+    With both, the wait comes first (RFC 7240 4.3); what we do not know, we ignore.
+    """
+    header = ",".join(request.headers.getlist("Prefer"))
+    preferences = [part.partition(";")[0].strip() for part in header.split(",")]
+    for match in map(_WAIT.fullmatch, preferences):
+        if match is not None:
+            return min(int(match[2]), LONGEST_WAIT_S)
+    is_async = "respond-async" in (preference.lower() for preference in preferences)
+    return 0 if is_async else system.settings.sync_budget_seconds
 
 
 def _idempotency_key() -> str | None:
@@ -268,11 +273,16 @@ def _fingerprint() -> str:
     return hashlib.sha256(f"{request.method} {request.path} {body}".encode()).hexdigest()
 
 
-def _cannot_send() -> Problem:
+def _cannot_send(system: System) -> Problem:
+    why = (
+        "another one sends from this database, or this one is starting or stopping. Nothing "
+        "was stored; try again"
+    )
+    if system.engine is not None and system.engine.fault is not None:
+        why = system.engine.fault
     return Problem(
         "unavailable",
-        "This process cannot send now: another one sends from this database, or this one is "
-        "starting or stopping. Nothing was stored; try again.",
+        f"This process cannot send now: {why}.",
         headers={"Retry-After": RETRY_AFTER_S},
     )
 

@@ -120,10 +120,10 @@ def _send(system: System, new: NewCampaign, allow_duplicate: bool, json: bool) -
     engine = system.start()
     now = system.clock()
     with system.database.write() as session:
-        told = None if allow_duplicate else campaigns.find_duplicate(session, new, now)
-        if told is not None:
+        same = None if allow_duplicate else campaigns.find_duplicate(session, new, now)
+        if same is not None:
             raise click.ClickException(
-                f"campaign {told.campaign_id} sent the same within 24 hours; "
+                f"campaign {same} sent the same within 24 hours; "
                 "--allow-duplicate sends it again"
             )
         campaign_id = campaigns.create(session, new, now=now, sandbox=system.is_sandbox).id

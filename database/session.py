@@ -41,9 +41,9 @@ class Database:
             # Threads queue here instead of polling SQLite's busy handler (p99 1.5x, not 10x).
             self._turn: threading.Lock | nullcontext[None] = threading.Lock()
         else:
-            self.writer = self.reader = create_engine(
-                self.url, pool_size=8, max_overflow=64, pool_pre_ping=True
-            )
+            self.writer = create_engine(self.url, pool_size=8, max_overflow=64, pool_pre_ping=True)
+            # Else each statement of a reader would see another moment.
+            self.reader = self.writer.execution_options(isolation_level="REPEATABLE READ")
             self._turn = nullcontext()
 
     @property

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session
 
 from config.esp_config import EspConfig, EspName
 from config.settings import EspDistribution
 from database.models import Campaign, CampaignStatus, TallyKind
 from services.base import Account, BatchAnswer, EspAdapter, EspError, Outcome, SendResult
 from services.calls import Delivery, breaker_after, outcome_of, verdict
+from services.campaigns import LIGHT
 from services.esp_manager import batch_size, eligible_again_at, rank, why_not
 from services.ledger.claim import ClaimedBatch, claim
 from services.ledger.counters import tallies
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 RUNNING = (CampaignStatus.PLANNING, CampaignStatus.SENDING, CampaignStatus.WAITING)
 PATIENCE = timedelta(seconds=5)
 """A shorter wait for an ESP is part of sending."""
-LIGHT = (defer(Campaign.html), defer(Campaign.text), defer(Campaign.audience))
 LOOK_EVERY_S = 1.0
 """How long a change that nobody told us about (the clock, another process) goes unseen."""
 

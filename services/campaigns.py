@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from config.esp_config import EspName
 from database.models import (
@@ -35,6 +35,9 @@ STILL = frozenset(
     }
 )
 """Statuses that only a person (or, for unknowns, a webhook) moves on."""
+ENDED = frozenset({CampaignStatus.SENT, CampaignStatus.NEEDS_REVIEW})
+
+LIGHT = (defer(Campaign.html), defer(Campaign.text), defer(Campaign.audience))
 
 DUPLICATE_WITHIN = timedelta(hours=24)
 COUNTS = tuple(status.value for status in SendStatus if status is not SendStatus.SKIPPED)
@@ -61,17 +64,25 @@ class NewCampaign:
 
     @property
     def content_hash(self) -> str:
-        """The same for the same mailing: content, sender and audience; not its name."""
-        said = {name: value for name, value in asdict(self).items() if name != "name"}
+        """The same for the same mailing: content, sender and audience, in whatever order and
+        case; not its name, nor how it is to be sent and followed."""
+        said = {name: getattr(self, name) for name in _IDENTIFYING}
+        said["audience"] = {
+            kind: sorted({one.strip().lower() if kind == "emails" else one for one in chosen})
+            for kind, chosen in self.audience.items()
+        }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+_IDENTIFYING = ("subject", "html", "text", "from_email", "from_name", "reply_to")
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A campaign found again: the same key and request, or the same mailing."""
+    """A campaign found again under the key of a request."""
 
     campaign_id: int
-    same_request: bool = True
+    same_request: bool
 
 
 def create(
@@ -113,6 +124,21 @@ def create(
     return campaign
 
 
+def one_at_a_time(session: Session, name: str) -> None:
+    """Let nobody else past this point for the same `name` until the transaction ends.
+
+    Two requests that look for a campaign and find none would both make it. On SQLite a
+    transaction that writes is alone anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def find(session: Session, campaign_id: int) -> Campaign | None:
+    """A campaign without its texts, which may be long and which no answer tells."""
+    return session.get(Campaign, campaign_id, options=LIGHT)
+
+
 def find_by_key(session: Session, key: str, fingerprint: str) -> Told | None:
     """The campaign that a request with this key made, if there was one."""
     found = session.get(IdempotencyKey, key)
@@ -121,10 +147,10 @@ def find_by_key(session: Session, key: str, fingerprint: str) -> Told | None:
     return Told(found.campaign_id, same_request=found.fingerprint == fingerprint)
 
 
-def find_duplicate(session: Session, new: NewCampaign, now: datetime) -> Told | None:
-    """The same mailing to the same audience within the last day, if it reached anybody."""
+def find_duplicate(session: Session, new: NewCampaign, now: datetime) -> int | None:
+    """The id of the same mailing to the same audience within the last day, if it reached anybody."""
     reached = Campaign.accepted + Campaign.unknown + Campaign.sending + Campaign.queued
-    found = session.scalar(
+    return session.scalar(
         select(Campaign.id)
         .where(
             Campaign.content_hash == new.content_hash,
@@ -134,12 +160,13 @@ def find_duplicate(session: Session, new: NewCampaign, now: datetime) -> Told | 
         .order_by(Campaign.id.desc())
         .limit(1)
     )
-    return Told(found) if found is not None else None
 
 
 def stands_still(campaign: Campaign) -> bool:
     """Whether nothing about it changes until somebody acts."""
-    return campaign.status in STILL and campaign.sending == 0
+    # A campaign that is paused or cancelled may still have calls under way; one that has
+    # ended has none, even if its counter says so.
+    return campaign.status in ENDED or (campaign.status in STILL and campaign.sending == 0)
 
 
 def report(session: Session, campaign: Campaign, now: datetime) -> dict[str, Any]:
@@ -166,7 +193,7 @@ def report(session: Session, campaign: Campaign, now: datetime) -> dict[str, Any
 
 def page(session: Session, *, after: int | None, limit: int) -> list[Campaign]:
     """Campaigns, the newest first; `after` is the last id of the page before."""
-    statement = select(Campaign).where(Campaign.kind == CampaignKind.CAMPAIGN)
+    statement = select(Campaign).where(Campaign.kind == CampaignKind.CAMPAIGN).options(*LIGHT)
     if after is not None:
         statement = statement.where(Campaign.id < after)
     return list(session.scalars(statement.order_by(Campaign.id.desc()).limit(limit)))
