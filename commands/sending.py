@@ -123,8 +123,7 @@ def _send(system: System, new: NewCampaign, allow_duplicate: bool, json: bool) -
         same = None if allow_duplicate else campaigns.find_duplicate(session, new, now)
         if same is not None:
             raise click.ClickException(
-                f"campaign {same} sent the same within 24 hours; "
-                "--allow-duplicate sends it again"
+                f"campaign {same} sent the same within 24 hours; --allow-duplicate sends it again"
             )
         campaign_id = campaigns.create(session, new, now=now, sandbox=system.is_sandbox).id
     engine.wake()
