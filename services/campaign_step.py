@@ -189,17 +189,29 @@ class Step:
         if not order:
             self._rest(campaign, allowed)
             return False
-        standing = self._standings[order[0]]
-        if self._under_way(standing.esp) >= standing.concurrency:
-            return False
-        ready_in = self._floor.pace[standing.esp].ready_in()
-        if ready_in > 0:
-            self.pause = min(self.pause, ready_in)
+        standing = self._with_room(order)
+        if standing is None:
             return False
         mailing = self._mailing(campaign)
         if mailing is None:
             return False
         return self._take(campaign, standing, mailing)
+
+    def _with_room(self, order: list[EspName]) -> Standing | None:
+        """The first of the best priority that can take a batch now; one of a lower priority
+        does not step in for one that is merely busy, nor does any when load is balanced."""
+        best = self._standings[order[0]]
+        balanced = self._floor.distribution is EspDistribution.BALANCED
+        for standing in map(self._standings.__getitem__, order[:1] if balanced else order):
+            if standing.priority != best.priority:
+                break
+            ready_in = self._floor.pace[standing.esp].ready_in()
+            if self._under_way(standing.esp) >= standing.concurrency:
+                continue
+            if ready_in == 0:
+                return standing
+            self.pause = min(self.pause, ready_in)
+        return None
 
     def _take(self, campaign: Campaign, standing: Standing, mailing: Mailing) -> bool:
         esp = standing.esp

@@ -13,12 +13,14 @@ from sqlalchemy import delete, text
 
 import email_sender
 from config.esp_config import EspName
-from database.models import CampaignStatus, Subscriber
+from database.models import Campaign, CampaignStatus, Subscriber
 from database.session import Database
 from services import campaign_step
 from services.base import Outcome
+from services.campaign_control import pause, resume
 from services.campaigns import create
 from services.ledger import plan as planning
+from services.pace import Pace
 from services.simulator.modes import Mode
 from tests.conftest import Clock
 from tests.ledgers import Ledgers
@@ -76,8 +78,9 @@ def test_a_commit_that_fails_loses_nothing_and_sends_nothing_twice(
     at.add_people(60)
     at.configure(SENDGRID, batch_size=10)
     with trouble(at.database, step, landed=landed) as made:
-        at.start()
+        engine = at.start()
         sent_once(at, at.send(), 60)
+        until(at, lambda: not engine._cannot_write)
     assert made.failed == (1 if landed and step == "finish" else 2)
     words = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert "the ledger cannot be written; what ESPs answered is kept" in words
@@ -472,6 +475,47 @@ def test_a_later_campaign_is_not_held_up_by_one_that_is_under_way(at: Rig) -> No
     at.wait(short)
     assert at.report(long)["counts"]["queued"] > 0
     assert at.wait(long)["status"] == "sent"
+
+
+def test_a_pause_from_elsewhere_is_never_overwritten_by_a_step(at_postgres: Rig) -> None:
+    at = at_postgres
+    at.add_people(200)
+    at.configs = {SENDGRID: replace(at.configs[SENDGRID], batch_size=2, concurrency=4)}
+    engine = at.start()
+    campaign = at.create()
+    until(at, lambda: at.report(campaign)["counts"]["accepted"] > 0)
+    for _ in range(5):
+        with at.database.write() as session:
+            pause(session.get_one(Campaign, campaign, with_for_update=True))
+        before = at.wait(campaign)
+        assert before["status"] == "paused"
+        engine.wake()
+        with at.database.write() as session:
+            found = session.get_one(Campaign, campaign, with_for_update=True)
+            assert (found.status, found.sending) == (CampaignStatus.PAUSED, 0)
+            resume(found, at.clock())
+        engine.wake()
+    sent_once(at, at.wait(campaign), 200)
+
+
+def test_an_equal_esp_steps_in_for_one_that_is_busy(at: Rig) -> None:
+    at.add_people(60)
+    for esp in EspName:
+        at.configure(esp, priority=1 if esp is not POSTMARK else 2, batch_size=5, per_second=5)
+    at.configure(SES, per_second=None)
+    engine = at.start()
+    engine._floor.pace[SENDGRID] = Pace(lambda: 0.0)  # after its first batch never ready again
+    told = at.send()
+    sent_once(at, told, 60)
+    assert told["by_esp"].get("sendgrid", 0) in (0, 5)
+    assert "postmark" not in told["by_esp"]
+
+
+def test_an_esp_of_a_lower_priority_does_not_step_in_for_one_that_is_busy(at: Rig) -> None:
+    at.add_people(60)
+    at.configure(SENDGRID, batch_size=5, concurrency=1)
+    at.start()
+    assert at.send()["by_esp"] == {"sendgrid": 60}
 
 
 def test_a_campaign_that_another_process_wrote_is_found(at: Rig, clock: Clock) -> None:
