@@ -30,7 +30,9 @@ def test_after_a_batch_the_next_one_waits_for_as_long_as_its_recipients_take(
 
 
 @pytest.mark.parametrize("per_second", [1.0, 14.0, 400.0])
-def test_no_second_holds_more_than_its_allowance_and_the_batch_that_begins_it(per_second: float) -> None:
+def test_no_second_holds_more_than_its_allowance_and_the_batch_that_begins_it(
+    per_second: float,
+) -> None:
     watch = Stopwatch()
     pace = Pace(watch)
     taken: list[tuple[float, int]] = []
