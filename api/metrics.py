@@ -50,7 +50,13 @@ def register(app: Flask, system: System) -> None:
     app.after_request(end)
 
 
-@api.get("/metrics")
+_TEXT = {
+    "description": "Prometheus' text form",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
+
+
+@api.get("/metrics", responses={200: _TEXT})
 def metrics() -> Response:
     """The figures of this installation in Prometheus' text form."""
     registry: CollectorRegistry = current_app.extensions[_NAME]
