@@ -48,6 +48,8 @@ class ContentBody(Body):
     reply_to: Annotated[str, StringConstraints(max_length=320)] | None = None
     track_opens: bool = False
     track_clicks: bool = False
+    strict: bool = False
+    """Refuse a mailing that has a warning (not: an info)."""
     tags: list[Tag] = Field(default_factory=list, max_length=10)
 
     @field_validator("from_email", "reply_to")
@@ -104,6 +106,17 @@ class ResolveBody(Body):
     """How many there are, as you have seen them: another number is a 409."""
 
 
+class WarningAnswer(Answer):
+    """What the writer of a mailing should know, and do about it."""
+
+    id: str
+    severity: str = Field(description="warn: mend it before sending; info: good to know")
+    where: str
+    line: int | None
+    message: str
+    remedy: str
+
+
 class FailoverAnswer(Answer):
     """Sends that one ESP definitely refused and another one got."""
 
@@ -131,6 +144,9 @@ class CampaignAnswer(Answer):
     sandbox: bool
     created_at: str
     resume_at: str | None
+    warnings: list[WarningAnswer] | None = Field(
+        None, description="Only in the answer to the call that sends"
+    )
 
 
 class DryRunAnswer(Answer):
@@ -147,6 +163,7 @@ class DryRunAnswer(Answer):
     delivery: dict[str, int]
     ends_at: str | None = Field(description="About; null: the limits never let it end")
     sandbox: bool
+    warnings: list[WarningAnswer]
 
 
 class TestMailAnswer(Answer):
@@ -161,6 +178,7 @@ class TestMailAnswer(Answer):
 class TestsAnswer(Answer):
     tests: list[TestMailAnswer]
     sandbox: bool
+    warnings: list[WarningAnswer]
 
 
 class SendAnswer(RootModel[CampaignAnswer | DryRunAnswer | TestsAnswer]):
@@ -175,6 +193,7 @@ class PreviewAnswer(Answer):
     html: str | None
     text: str | None
     headers: dict[str, str]
+    warnings: list[WarningAnswer]
 
 
 class CampaignsAnswer(Answer):

@@ -31,6 +31,7 @@ from services.content import prepared
 from services.mailing import Mailing, Sample
 from services.system import System
 from utils.addresses import InvalidAddress, normalise
+from utils.message_lint import Severity, lint
 from utils.personalisation import TemplateError
 
 api = APIBlueprint("sending", __name__)
@@ -55,15 +56,16 @@ def send_campaign(body: CampaignBody) -> Response:
     """
     system = the_system()
     new = _new_campaign(body, system)
+    warnings = _warnings(body, new, system)
     if body.dry_run:
-        return jsonify(_dry_run(system, new))
+        return jsonify({**_dry_run(system, new), "warnings": warnings})
     if body.test_to is not None:
-        return jsonify(_send_tests(system, new, body.test_to))
+        return jsonify({**_send_tests(system, new, body.test_to), "warnings": warnings})
     key = _idempotency_key()
     wait_s = _wait_seconds(system)
     campaign_id = _make(system, new, key, allow_duplicate=body.allow_duplicate)
     with _a_place_to_wait() as may_wait:
-        return _answer_when_still(system, campaign_id, wait_s if may_wait else 0)
+        return _answer_when_still(system, campaign_id, wait_s if may_wait else 0, warnings)
 
 
 @api.post("/preview", responses={200: PreviewAnswer})
@@ -71,11 +73,12 @@ def preview(body: PreviewBody) -> dict[str, Any]:
     """The mail that one person would get: subject, html, text and headers. Nothing is sent."""
     system = the_system()
     new = _new_mailing(body, system)
+    warnings = _warnings(body, new, system)
     sample = _sample(system, body.email) if body.email else Sample(email="ann@example.com")
     if sample is None:
         raise invalid("/email", "is nobody on the list")
     try:
-        return trial.preview(new, system.identity, sample)
+        return {**trial.preview(new, system.identity, sample), "warnings": warnings}
     except TemplateError as error:
         raise invalid(f"/{error.field}", str(error)) from error
 
@@ -168,6 +171,40 @@ def _new_mailing(body: ContentBody, system: System) -> NewCampaign:
     )
 
 
+def _warnings(body: ContentBody, new: NewCampaign, system: System) -> list[dict[str, Any]]:
+    """What the lint finds in the mailing as its author wrote it; with `strict` a 422."""
+    findings = lint(
+        subject=body.subject,
+        html=body.html,
+        text=body.text,
+        from_email=new.from_email,
+        from_name=new.from_name,
+        reply_to=new.reply_to,
+        postal_address=system.settings.postal_address,
+    )
+    serious = [one for one in findings if one.severity is Severity.WARN]
+    if body.strict and serious:
+        raise Problem(
+            "invalid",
+            f"{serious[0].message} {serious[0].remedy}",
+            errors=[
+                {"pointer": f"/{one.where}", "detail": f"{one.id}: {one.message} {one.remedy}"}
+                for one in serious
+            ],
+        )
+    return [
+        {
+            "id": one.id.value,
+            "severity": one.severity.value,
+            "where": one.where,
+            "line": one.line,
+            "message": one.message,
+            "remedy": one.remedy,
+        }
+        for one in findings
+    ]
+
+
 def _make(system: System, new: NewCampaign, key: str | None, *, allow_duplicate: bool) -> int:
     """The campaign of this request: a new one, or the one that the key made before."""
     now = system.clock()
@@ -212,7 +249,9 @@ def _told_again(campaign: Campaign, same_request: bool) -> int:
     return campaign.id
 
 
-def _answer_when_still(system: System, campaign_id: int, wait_s: float) -> Response:
+def _answer_when_still(
+    system: System, campaign_id: int, wait_s: float, warnings: list[dict[str, Any]]
+) -> Response:
     ends_at = time.monotonic() + wait_s
     while True:
         with system.database.read() as session:
@@ -226,7 +265,7 @@ def _answer_when_still(system: System, campaign_id: int, wait_s: float) -> Respo
         if still or goes_on or left <= 0 or engine is None or not engine.may_send:
             break
         engine.wait_for_stand(min(left, 1.0))
-    response = jsonify(told)
+    response = jsonify({**told, "warnings": warnings})
     response.status_code = 200 if still else 202
     if not still:
         response.headers["Location"] = _location(campaign_id)

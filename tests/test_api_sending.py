@@ -90,6 +90,7 @@ def test_the_answer_comes_when_all_is_sent(client: FlaskClient) -> None:
     response = send(client, name="First")
     body = response.get_json()
     timed = {name: body.pop(name) for name in ("duration_seconds", "created_at")}
+    assert [one["id"] for one in body.pop("warnings")] == ["msg.unsubscribe_missing"]
     assert response.status_code == 200
     assert timed == {"duration_seconds": 0.0, "created_at": "2026-11-24T12:00:00+00:00"}
     assert body == {
@@ -245,8 +246,9 @@ def test_a_dry_run_tells_what_would_happen_and_stores_nothing(
     client: FlaskClient, simulator: Simulator
 ) -> None:
     add_people(client, 4, tags=["reader"])
-    response = send(client, dry_run=True, audience={"tags": ["reader"]})
-    assert response.get_json() == {
+    told = send(client, dry_run=True, audience={"tags": ["reader"]}).get_json()
+    assert [one["id"] for one in told.pop("warnings")] == ["msg.unsubscribe_missing"]
+    assert told == {
         "campaign_id": None,
         "name": "Hello {{ first_name }}",
         "subject": "Hello {{ first_name }}",
@@ -313,6 +315,28 @@ def test_a_preview_is_the_mail_of_one_person(client: FlaskClient) -> None:
     assert sorted(body["headers"]) == ["List-Id", "List-Unsubscribe", "List-Unsubscribe-Post"]
     stranger = call(client, "POST", "/preview", json={**MAILING, "email": "x@example.com"})
     assert problem(stranger)["errors"][0]["pointer"] == "/email"
+
+
+SHORTENED: dict[str, Any] = {
+    "html": "<p>Hello <a href='https://bit.ly/x'>read on</a> {{ unsubscribe_url }}</p>"
+}
+
+
+def test_what_may_cost_the_inbox_is_a_warning_with_its_remedy(client: FlaskClient) -> None:
+    response = send(client, **SHORTENED)
+    warnings = response.get_json()["warnings"]
+    assert (response.status_code, [one["id"] for one in warnings]) == (200, ["msg.shortener"])
+    assert all(one["severity"] == "warn" and one["remedy"] for one in warnings)
+
+
+def test_with_strict_a_warning_is_a_422_and_nothing_is_sent(client: FlaskClient) -> None:
+    response = send(client, strict=True, **SHORTENED)
+    body = problem(response)
+    assert response.status_code == 422
+    assert [one["pointer"] for one in body["errors"]] == ["/html"]
+    assert body["errors"][0]["detail"].startswith("msg.shortener: ")
+    assert send(client, strict=True).status_code == 200  # an info is no warning
+    assert len(call(client, "GET", "/campaigns").get_json()["campaigns"]) == 1
 
 
 def waiting_campaign(client: FlaskClient, simulator: Simulator, people: int = 3) -> int:
