@@ -4,11 +4,14 @@ A template is cut once per campaign: text that is the same for all becomes the s
 and every piece at the top level that is computed (`{{ … }}`, a whole `{% if %}` or
 `{% for %}`) becomes a slot. Per person the pieces are rendered in one pass, separated by
 a mark, so that `{% set %}` and macros work across them; the skeleton is shipped once.
+
+`template_guard` says what may be written, `template_filters` what it means.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 from jinja2 import Template as JinjaTemplate
@@ -16,17 +19,23 @@ from jinja2 import TemplateError as JinjaError
 from jinja2 import nodes
 
 from services.base import Skeleton
-from utils.template_guard import Countable, Refused, check
-from utils.template_sandbox import BUDGET, TICK, Budget, Sandbox, TooMuch
+from utils.template_guard import check, unsendable
+from utils.template_language import ESCAPING, PLAIN
+from utils.template_rewrite import rewrite
+from utils.template_sandbox import MISSING, Refused, Rendering, Sandbox
+
+LONGEST_SUBJECT = 998
+"""Characters; a longer one is cut. (A line of a mail may have so many, RFC 5322 2.1.1.)"""
+NO_SUBJECT = "(no subject)"
+"""For the person for whom a subject comes out empty: SendGrid refuses the mail otherwise."""
 
 _MARK = "\x00"
 """Stands between slots; no value holds it, since no intake lets it in."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _SILENT = (nodes.Assign, nodes.AssignBlock, nodes.Macro)
 _FAULTS = (
     JinjaError,
     Refused,
-    TooMuch,
     ArithmeticError,
     LookupError,
     RecursionError,
@@ -35,9 +44,6 @@ _FAULTS = (
     ValueError,
 )
 """What compiling and rendering can raise, all of it the template's (or its data's) fault."""
-
-_ESCAPING = Sandbox(autoescape=True)
-_PLAIN = Sandbox(autoescape=False)
 
 
 class TemplateError(ValueError):
@@ -84,92 +90,132 @@ class Template:
         self, *, subject: str, html: str | None, text: str | None, campaign: Mapping[str, Any]
     ) -> None:
         self._campaign = campaign
-        self._subject = _Part("subject", subject, _PLAIN)
-        self._html = _Part("html", html, _ESCAPING) if html is not None else None
-        self._text = _Part("text", text, _PLAIN) if text is not None else None
-        self.subject = Skeleton(tuple(map(_one_line, self._subject.skeleton.literals)))
+        # Lines are made one in a subject as a whole, so all of it is one slot.
+        self._subject = _Part("subject", subject, PLAIN, one_slot=True)
+        self._html = _Part("html", html, ESCAPING) if html is not None else None
+        self._text = _Part("text", text, PLAIN) if text is not None else None
+        self.subject = self._subject.skeleton
         self.html = self._html.skeleton if self._html else None
         self.text = self._text.skeleton if self._text else None
-        self.slots(NOBODY)
+        if not self.subject.slots:
+            if not (line := _one_line(self.subject.literals[0])):
+                raise TemplateError("subject", "is empty")
+            self.subject = Skeleton((line,))
+        self._slots(NOBODY, is_trial=True)
 
     def slots(self, person: Person) -> Slots:
         """The values for one person; raises a `TemplateError` that says what went wrong."""
+        return self._slots(person)
+
+    def _slots(self, person: Person, *, is_trial: bool = False) -> Slots:
         variables = {
             "email": person.email,
-            "first_name": person.first_name,
-            "last_name": person.last_name,
+            "first_name": person.first_name or MISSING,
+            "last_name": person.last_name or MISSING,
             "attributes": person.attributes,
             "tags": person.tags,
             "unsubscribe_url": person.unsubscribe_url,
             "campaign": self._campaign,
         }
+        subject = self._subject.values(variables, is_trial=is_trial)
         return Slots(
-            subject=tuple(map(_one_line, self._subject.values(variables))),
-            html=self._html.values(variables) if self._html else (),
-            text=self._text.values(variables) if self._text else (),
+            subject=tuple([_one_line(line) or NO_SUBJECT for line in subject]),
+            html=self._html.values(variables, is_trial=is_trial) if self._html else (),
+            text=self._text.values(variables, is_trial=is_trial) if self._text else (),
         )
 
 
 class _Part:
     """One part of a template, cut."""
 
-    def __init__(self, field: str, source: str, sandbox: Sandbox) -> None:
-        self._field = field
+    def __init__(
+        self, field: str, source: str, sandbox: Sandbox, *, one_slot: bool = False
+    ) -> None:
+        self._field, self._sandbox = field, sandbox
         try:
             tree = sandbox.parse(source)
             check(tree)
-            Countable().visit(tree)
-            self.skeleton, body = _cut(tree)
-            tree.body = body
-            self._pieces: JinjaTemplate | None = sandbox.from_string(tree) if body else None
+            rewrite(tree)
+            self.skeleton, tree.body = _cut(tree, one_slot=one_slot)
+            self._pieces: JinjaTemplate | None = sandbox.from_string(tree) if tree.body else None
         except _FAULTS as error:
             raise TemplateError(field, _words(error)) from error
 
-    def values(self, variables: Mapping[str, Any]) -> tuple[str, ...]:
+    def values(self, variables: dict[str, Any], *, is_trial: bool) -> tuple[str, ...]:
         if self._pieces is None:
             return ()
-        budget = Budget()
+        rendering = Rendering(self._sandbox, variables, is_trial=is_trial)
         try:
-            written = self._pieces.render(variables, **{TICK: budget.tick, BUDGET: budget})
+            written = "".join(self._pieces.root_render_func(rendering))
         except _FAULTS as error:
-            raise TemplateError(self._field, _words(error)) from error
+            raise TemplateError(self._field, _words(error, self._pieces)) from error
         values = tuple(written.split(_MARK)[:-1])
         if len(values) != self.skeleton.slots:
             raise TemplateError(self._field, "a value contains a NUL character")
+        if not written.isascii() and (why := unsendable(written.replace(_MARK, ""))):
+            raise TemplateError(self._field, f"a value {why}")
         return values
 
 
-def _cut(tree: nodes.Template) -> tuple[Skeleton, list[nodes.Node]]:
-    """The skeleton, and what is to be rendered for each person: pieces, each with a mark."""
-    literals = [""]
+def _cut(tree: nodes.Template, *, one_slot: bool) -> tuple[Skeleton, list[nodes.Node]]:
+    """The skeleton, and what is to be rendered for each person: pieces, each with a mark.
+
+    Pieces with no text between them are one slot.
+    """
+    mark = nodes.Output([nodes.TemplateData(_MARK)], lineno=1)
+    pieces = list(_pieces(tree))
+    if one_slot and not all(isinstance(piece, nodes.TemplateData) for piece in pieces):
+        return Skeleton(("", "")), [*tree.body, mark]
+    literals: list[list[str]] = [[]]
     body: list[nodes.Node] = []
+    is_open = False
+    for piece in pieces:
+        if not isinstance(piece, nodes.TemplateData):
+            body.append(piece)
+            is_open = is_open or not isinstance(piece, _SILENT)
+            continue
+        if is_open:
+            body.append(mark)
+            literals.append([])
+            is_open = False
+        literals[-1].append(piece.data)
+    if is_open:
+        body.append(mark)
+        literals.append([])
+    return Skeleton(tuple(map("".join, literals))), body
 
-    def add_slot(node: nodes.Node) -> None:
-        mark = nodes.Output([nodes.TemplateData(_MARK)], lineno=node.lineno)
-        body.extend((node, mark))
-        literals.append("")
 
+def _pieces(tree: nodes.Template) -> Iterator[nodes.Node]:
+    """The top level: texts, and what is computed."""
     for node in tree.body:
-        if isinstance(node, _SILENT):
-            body.append(node)
-        elif isinstance(node, nodes.Output):
-            for piece in node.nodes:
-                if isinstance(piece, nodes.TemplateData):
-                    literals[-1] += piece.data
-                else:
-                    add_slot(nodes.Output([piece], lineno=piece.lineno))
-        else:
-            add_slot(node)
-    return Skeleton(tuple(literals)), body
+        if not isinstance(node, nodes.Output):
+            yield node
+            continue
+        for piece in node.nodes:
+            is_text = isinstance(piece, nodes.TemplateData)
+            yield piece if is_text else nodes.Output([piece], lineno=piece.lineno)
 
 
-def _words(error: Exception) -> str:
-    line = getattr(error, "lineno", None)
-    said = getattr(error, "message", None) or str(error) or type(error).__name__
+def _words(error: Exception, template: JinjaTemplate | None = None) -> str:
+    """What is wrong, with the line where it is known."""
     if isinstance(error, RecursionError):
-        said = "is nested too deeply"
-    return f"line {line}: {said}" if line and isinstance(error, JinjaError) else str(said)
+        return "is nested too deeply"
+    said = getattr(error, "message", None) or str(error) or type(error).__name__
+    if isinstance(error, SyntaxError):  # Python's own limits: 20 loops in one another and the like
+        return f"is nested too deeply ({error.msg})"
+    line = getattr(error, "lineno", None) or (template and _line(error.__traceback__, template))
+    return f"line {line}: {said}" if line else str(said)
 
 
-def _one_line(value: str) -> str:
-    return _CONTROL.sub(" ", value)
+def _line(trace: TracebackType | None, template: JinjaTemplate) -> int | None:
+    """The template's line in which a rendering failed."""
+    line = None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = template.get_corresponding_lineno(trace.tb_lineno)
+        trace = trace.tb_next
+    return line
+
+
+def _one_line(text: str) -> str:
+    return _CONTROL.sub(" ", text).strip()[:LONGEST_SUBJECT]

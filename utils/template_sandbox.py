@@ -1,115 +1,179 @@
-"""Jinja2 that cannot explode: what a template may do, and how much of it.
+"""Jinja2 that can neither reach Python nor explode, nor stumble over what is known of a person.
 
-Jinja's own sandbox keeps a template from reaching Python, not from asking for a gigabyte:
-`{{ 'a' * 10**9 }}`, nested loops, macros that call each other. So operators that grow
-things are bounded, loops and macros spend from a budget, and filters are a short list.
+Jinja's own sandbox keeps a template from Python, not from asking for a gigabyte: nested
+loops, macros that call each other, lists of lists, `1|round(-1000000000)`. So everything
+that can grow, or take long, spends from what one part of one mail may cost.
+
+A person's data may be of any kind (an imported column is always text), so nothing fails
+over it: what cannot be done with a value gives nothing. Only in the trial rendering, where
+nothing is known of the person, the same is the author's mistake, and an error.
 """
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from jinja2 import ChainableUndefined, pass_context
-from jinja2.runtime import Context, LoopContext
+from jinja2 import ChainableUndefined, Environment, Undefined, pass_context
+from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 
-MOST_STEPS = 20_000
-"""Turns of loops and calls of macros in one part of one mail."""
+MOST_TAGS = 10_000
+MOST_TOKENS = 30_000
+MOST_STEPS = 300_000
+"""Pieces of a template that one part of one mail may evaluate inside loops and macros."""
 MOST_CHARS = 2_000_000
 """Characters that one part of one mail may write, intermediate results included."""
-LONGEST_RANGE = 1_000
 LONGEST_TEXT = 200_000
 LARGEST_NUMBER = 10**15
+LARGEST_EXPONENT = 64
+CHARS_A_STEP = 8
+"""What filters and comparisons do with so many characters takes about as long as one step."""
 
-FILTERS = (
-    *("abs", "capitalize", "default", "d", "dictsort", "escape", "e", "first", "float", "int"),
-    *("items", "last", "length", "count", "list", "lower", "max", "min", "reverse", "round"),
-    *("sort", "striptags", "string", "sum", "title", "trim", "truncate", "unique", "upper"),
-    *("urlencode", "wordcount", "join", "replace"),
-)
-TESTS = (
-    *("boolean", "defined", "divisibleby", "eq", "==", "equalto", "even", "false", "float"),
-    *("ge", ">=", "gt", ">", "greaterthan", "in", "integer", "iterable", "le", "<=", "lower"),
-    *("lt", "<", "lessthan", "mapping", "ne", "!=", "none", "number", "odd", "sequence"),
-    *("string", "true", "undefined", "upper"),
-)
+# (Tuples, made once: a union made for each question costs more than its answer.)
+LIST_TYPES = (list, tuple, range)
+NUMBER_TYPES = (int, float)
+KEYED_TYPES = (dict, list, tuple, range, str, Mapping)
 
-TICK, BUDGET, CONCAT = "_tick", "_budget", "_concat"
-"""Names that only our own rewriting puts into a template; people's may not begin with `_`."""
+MISSING = ChainableUndefined()
+"""What is not there: false, empty, and so is every part of it."""
 
 
-class TooMuch(Exception):
+class Refused(Exception):
+    """What a template may not do, in words for the one who wrote it."""
+
+
+class TooMuch(Refused):
     """The template asks for more than a mail may cost."""
 
 
-class Budget:
-    """What is left for one part of one mail."""
+class Rendering(Context):
+    """One part of one mail in the making, and what it may still cost."""
 
-    __slots__ = ("_chars", "_steps")
+    def __init__(
+        self, environment: Environment, variables: dict[str, Any], *, is_trial: bool = False
+    ) -> None:
+        super().__init__(environment, variables, None, {})
+        self._is_trial = is_trial
+        self._steps, self.chars = MOST_STEPS, MOST_CHARS
 
-    def __init__(self) -> None:
-        self._steps, self._chars = MOST_STEPS, MOST_CHARS
-
-    def tick(self, chars: int) -> str:
-        """One turn of a loop or one call of a macro, whose fixed text has `chars` characters."""
-        self._steps -= 1
+    def spend(self, steps: int, chars: int = 0) -> None:
+        self._steps -= steps
+        self.chars -= chars
         if self._steps < 0:
-            raise TooMuch(f"more than {MOST_STEPS} turns of loops and calls of macros")
-        self.spend(chars)
-        return ""
+            raise TooMuch(f"does more than {MOST_STEPS} steps in loops and macros")
+        if self.chars < 0:
+            raise TooMuch(f"writes more than {MOST_CHARS} characters")
 
-    def spend(self, chars: int) -> None:
-        self._chars -= chars
-        if self._chars < 0:
-            raise TooMuch(f"more than {MOST_CHARS} characters")
+    def weigh(self, value: Any) -> None:
+        """Spend what it takes to look at all of a value."""
+        if isinstance(value, str):
+            if len(value) > CHARS_A_STEP:
+                self.spend(len(value) // CHARS_A_STEP)
+        elif isinstance(value, LIST_TYPES):
+            self.spend(len(value))
+            for item in value:
+                self.weigh(item)
+        elif not isinstance(value, NUMBER_TYPES) and isinstance(value, Mapping):
+            self.spend(len(value))
+            for key, item in value.items():
+                self.weigh(key)
+                self.weigh(item)
+
+    def nothing(self, why: str) -> Undefined:
+        """What comes of something that cannot be done with these values."""
+        if self._is_trial:
+            raise Refused(why)
+        return MISSING
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Knows our variables' types only: mappings give their values, never their methods."""
+    """Knows our variables' types only: mappings give their values, never their methods.
+
+    Nothing can be called but macros; there are no globals. (`range` and the like become
+    filters, see `template_guard.rewrite`.)
+    """
 
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
+    intercepted_unops = frozenset({"+", "-"})
 
-    def __init__(self, *, autoescape: bool) -> None:
+    def __init__(
+        self,
+        *,
+        autoescape: bool,
+        filters: Mapping[str, Callable[..., Any]],
+        tests: Mapping[str, Callable[..., bool]],
+    ) -> None:
         super().__init__(
             autoescape=autoescape,
             undefined=ChainableUndefined,
-            finalize=_finalize,
+            finalize=_write,
             keep_trailing_newline=True,
             optimized=False,  # folding constants would compute before anything is counted
             cache_size=0,
+            extensions=[_Counting],
         )
-        self.filters = {name: self.filters[name] for name in FILTERS} | {
-            "join": _join,
-            "replace": _replace,
-        }
-        self.tests = {name: self.tests[name] for name in TESTS}
-        self.globals = {"range": _range, CONCAT: _concat}
+        self.filters, self.tests, self.globals = dict(filters), dict(tests), {}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
+        # Most of what a mail looks up, so in the shortest way.
+        if obj.__class__ is dict:
+            value = obj.get(attribute)
+            return MISSING if value is None else value
         return self.getitem(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """`a.b` and `a["b"]` are the same: a mapping's value, a list's item, a loop's figure."""
         if isinstance(obj, LoopContext):
-            return super().getattr(obj, str(argument))
-        if isinstance(obj, Mapping | list | tuple | str):
-            try:
-                return obj[argument]
-            except (LookupError, TypeError):
-                pass
-        return self.undefined(obj=obj, name=argument)
+            return getattr(obj, argument) if argument in LOOP_FIGURES else MISSING
+        return part_of(obj, argument)
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as in Jinja: these names are not free
+        assert isinstance(__context, Rendering)
+        kwargs.pop("_loop_vars", None)
+        kwargs.pop("_block_vars", None)
+        if not isinstance(__obj, Macro):
+            return __context.nothing("calls what is no macro")
+        return __obj(__context.eval_ctx, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "+" and isinstance(left, str) and isinstance(right, str):
-            return bounded(left + right)
-        numbers = all(isinstance(side, int | float) for side in (left, right))
-        if not numbers:
-            raise TypeError(f"{operator!r} is for numbers, not {_kind(left)} and {_kind(right)}")
-        if operator == "**" and abs(right) > 64:
-            raise TooMuch("an exponent above 64")
-        return _number(_OPERATORS[operator](left, right))
+        assert isinstance(context, Rendering)
+        if operator == "+" and (isinstance(left, str) or isinstance(right, str)):
+            sides = ["" if is_nothing(side) else side for side in (left, right)]
+            if all(isinstance(side, str) for side in sides):
+                return paid(context, join("", sides))
+        return _calculated(context, operator, left, right)
 
+    def call_unop(self, context: Context, operator: str, arg: Any) -> Any:
+        assert isinstance(context, Rendering)
+        return _calculated(context, operator, 0, arg)
+
+
+class _Counting(Extension):
+    """Stops the parser where the text is longer than any template for a mail."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        if sum(map(source.count, ("{{", "{%", "{#"))) > MOST_TAGS:
+            raise TooMuch(f"has more than {MOST_TAGS} tags")
+        return source
+
+    def filter_stream(self, stream: TokenStream) -> Iterable[Token]:
+        for count, token in enumerate(stream):
+            if count > MOST_TOKENS:
+                raise TooMuch(f"has more than {MOST_TOKENS} words and signs in its tags")
+            yield token
+
+
+LOOP_FIGURES = frozenset(
+    {
+        *("index", "index0", "revindex", "revindex0", "first", "last", "length"),
+        *("previtem", "nextitem"),
+    }
+)
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -122,66 +186,106 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def bounded(text: str) -> str:
-    """`text`, if it is not longer than any part of a mail need be."""
-    if len(text) > LONGEST_TEXT:
-        raise TooMuch(f"a text of more than {LONGEST_TEXT} characters")
+def is_nothing(value: Any) -> bool:
+    return value is None or isinstance(value, Undefined)
+
+
+def part_of(value: Any, key: Any) -> Any:
+    """`value[key]` of a mapping, list or text."""
+    found = None
+    if isinstance(value, KEYED_TYPES):
+        with suppress(LookupError, TypeError):
+            found = value[key]
+    return MISSING if found is None else found
+
+
+def number_of(value: Any) -> int | float | None:
+    """A number, also when it is written as text, as all that was imported is."""
+    if isinstance(value, NUMBER_TYPES):
+        return value
+    if not isinstance(value, str) or len(value) > 40:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        pass
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def text_of(value: Any) -> str:
+    """A value as a mail shows it: `true` as JSON writes it, a list with commas.
+
+    `Rendering.weigh` it first: a list may contain another one many times.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, NUMBER_TYPES):
+        return str(value)
+    if isinstance(value, LIST_TYPES):
+        return join(", ", map(text_of, value))
+    if isinstance(value, Mapping):
+        return join(", ", (join(": ", (str(key), text_of(item))) for key, item in value.items()))
+    return ""
+
+
+def fits(length: int) -> None:
+    """Raise `TooMuch` before a text of so many characters is made."""
+    if length > LONGEST_TEXT:
+        raise TooMuch(f"makes a text of more than {LONGEST_TEXT} characters")
+
+
+def paid(context: Rendering, text: str) -> str:
+    """A text that the template made."""
+    fits(len(text))
+    context.spend(1, len(text))
     return text
 
 
-def _number(value: Any) -> Any:
-    if isinstance(value, complex) or abs(value) > LARGEST_NUMBER:
-        raise TooMuch(f"a number beyond {LARGEST_NUMBER}")
-    return value
+def join(separator: str, texts: Iterable[str]) -> str:
+    """Texts joined; where one is markup, the others are escaped, as Jinja does."""
+    found = list(texts)
+    if any(isinstance(text, Markup) for text in (separator, *found)):
+        separator = escape(separator)
+    fits(sum(map(len, found)) + len(separator) * max(0, len(found) - 1))
+    return separator.join(found)
 
 
 @pass_context
-def _finalize(context: Context, value: Any) -> Any:
-    """What an expression writes: nothing for what is not there, a list with commas."""
-    if value is None:
+def _write(context: Rendering, value: Any) -> str:
+    """What an expression writes."""
+    if isinstance(value, str):
+        text: str = value
+    elif isinstance(value, Undefined):
         return ""
-    if isinstance(value, list | tuple):
-        value = ", ".join(str(item) for item in value)
-    elif not isinstance(value, str):
-        value = str(value)
-    context.parent[BUDGET].spend(len(value))
-    return value
+    else:
+        context.weigh(value)
+        text = text_of(value)
+    context.chars -= len(text)
+    if context.chars < 0:
+        context.spend(0)
+    return text
 
 
-def _range(*bounds: Any) -> range:
-    """`range` of at most 1,000 numbers."""
-    if len(found := range(*(int(bound) for bound in bounds))) > LONGEST_RANGE:
-        raise TooMuch(f"a range of more than {LONGEST_RANGE}")
-    return found
-
-
-def _concat(*values: Any) -> str:
-    """`a ~ b`: markup if a part is markup, as Jinja does; what is not there adds nothing."""
-    return _join(["" if value is None else value for value in values])
-
-
-def _join(values: Iterable[Any], separator: str = "") -> str:
-    """Texts joined; safe markup only if every part, the separator too, is escaped."""
-    texts = [value if isinstance(value, str) else str(value) for value in values]
-    length = sum(map(len, texts)) + len(separator) * max(0, len(texts) - 1)
-    if length > LONGEST_TEXT:
-        raise TooMuch(f"a text of more than {LONGEST_TEXT} characters")
-    if any(isinstance(text, Markup) for text in (*texts, separator)):
-        separator = escape(separator)
-    return separator.join(texts)
-
-
-def _replace(text: Any, old: str, new: str) -> str:
-    """`old` replaced by `new` wherever it is; markup is escaped first, as Jinja does."""
-    text = text if isinstance(text, str) else str(text)
-    if not old:
-        return str(text)
-    if isinstance(text, Markup) or isinstance(old, Markup) or isinstance(new, Markup):
-        text, old, new = escape(text), escape(old), escape(new)
-    bounded("x" * min(LONGEST_TEXT + 1, len(text) + text.count(old) * len(new)))
-    replaced: str = text.replace(old, new)
-    return replaced
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None or value == "" else type(value).__name__
+def _calculated(context: Rendering, sign: str, left: Any, right: Any) -> Any:
+    if is_nothing(left) or is_nothing(right):
+        return MISSING
+    a, b = number_of(left), number_of(right)
+    if a is None or b is None:
+        return context.nothing(f"{sign!r} is for numbers; texts are put together with ~")
+    if abs(a) > LARGEST_NUMBER or abs(b) > LARGEST_NUMBER:
+        raise TooMuch(f"calculates with a number beyond {LARGEST_NUMBER}")
+    if sign == "**" and abs(b) > LARGEST_EXPONENT:
+        raise TooMuch(f"has an exponent above {LARGEST_EXPONENT}")
+    try:
+        result = _OPERATORS[sign](a, b)
+    except ArithmeticError:
+        return context.nothing(f"{sign!r} cannot be done with these numbers")
+    if isinstance(result, complex) or abs(result) > LARGEST_NUMBER:
+        raise TooMuch(f"comes to a number beyond {LARGEST_NUMBER}")
+    return result
