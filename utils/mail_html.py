@@ -4,18 +4,36 @@ our links kept from tracking, and the foot that the law and the mailbox provider
 
 import re
 from html import escape, unescape
-from html.parser import HTMLParser
 
 import css_inline
 
+from utils.html_tokens import Kind, attributes, tokens
 from utils.jinja_mask import CannotMask, Masked
 
 NO_TRACK = 'clicktracking="off" ses:no-track data-pm-no-track'
 """On a link: SendGrid, SES and Postmark leave it alone."""
 LINK = "unsubscribe_url"
 
+DEEPEST = 1_000
+"""css-inline recurses, and a page of 12,000 nested elements ends the process."""
+
+_EMPTY = frozenset(
+    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "wbr"}
+)
+_BLOCKS = frozenset(
+    {
+        *("address", "article", "aside", "blockquote", "body", "center", "dd", "div", "dl"),
+        *("dt", "fieldset", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6"),
+        *("header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "tr", "ul"),
+    }
+)
+_SPACED = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "table", "ul", "ol", "blockquote"})
+_SILENT = frozenset({"head", "template"})
+
 _INLINER = css_inline.CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
-_ANCHOR = re.compile(r"<a\b(?:[^>\"']|\"[^\"]*\"|'[^']*')*>", re.IGNORECASE)
+_COMMENT = re.compile(r"<!--(cxj\d+j)-->")
+_TAG = re.compile(r"<[^<>]*>")
+_SPACE = re.compile(r"\s+")
 _BODY_END = re.compile(r"</body\s*>", re.IGNORECASE)
 _TBODY = re.compile(r"</?tbody>", re.IGNORECASE)
 _STYLE = re.compile(r"<style\b", re.IGNORECASE)
@@ -46,10 +64,7 @@ def to_text(html: str) -> str:
         masked = Masked(html)
     except CannotMask:
         return ""
-    writer = _TextWriter()
-    writer.feed(re.sub(r"<!--(cxj\d+j)-->", r"\1", masked.html))
-    writer.close()
-    return masked.unmask(writer.text())
+    return masked.unmask(_TextWriter().read(_COMMENT.sub(r"\1", masked.html)))
 
 
 def has_link(template: str) -> bool:
@@ -64,7 +79,7 @@ def has_link(template: str) -> bool:
         word = words[0].rstrip("-+%}") if piece.startswith("{%") and words else ""
         if word.startswith("end"):
             depth -= 1
-        elif word in ("if", "for", "macro", "call", "filter") or (
+        elif word in ("if", "for", "macro", "call", "filter", "with") or (
             word == "set" and "=" not in piece
         ):
             depth += 1
@@ -79,12 +94,26 @@ def _inline(html: str) -> str:
         return html
     try:
         masked = Masked(html)
+        if _depth(masked.html) > DEEPEST:
+            return html
         inlined = _INLINER.inline(masked.html)
         if not _TBODY.search(html):  # put in by the parser, on the wrong side of a {% for %}
             inlined = _TBODY.sub("", inlined)
         return masked.restore(inlined)
-    except (CannotMask, css_inline.InlineError):
+    except (CannotMask, css_inline.InlineError, UnicodeError):
         return html  # its styles stay in <style>, which most mail programs read
+
+
+def _depth(html: str) -> int:
+    """How deep its elements are nested, at most; those that nobody closes count too."""
+    depth = deepest = 0
+    for kind, _, name, _ in tokens(html):
+        if kind is Kind.START and name not in _EMPTY:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif kind is Kind.END and name not in _EMPTY:
+            depth = max(0, depth - 1)
+    return deepest
 
 
 def _keep_from_tracking(html: str) -> str:
@@ -94,13 +123,14 @@ def _keep_from_tracking(html: str) -> str:
         return html
     ours = masked.words_of(LINK)
 
-    def mark(match: re.Match[str]) -> str:
-        tag = match.group()
-        if not any(word in tag for word in ours) or "ses:no-track" in tag:
-            return tag
-        return f"{tag[:2]} {NO_TRACK}{tag[2:]}"
-
-    return masked.unmask(_ANCHOR.sub(mark, masked.html))
+    marked: list[str] = []
+    done = 0
+    for kind, place, name, text in tokens(masked.html):
+        is_ours = kind is Kind.START and name == "a" and any(word in text for word in ours)
+        if is_ours and "ses:no-track" not in text:
+            marked += (masked.html[done : place + 2], f" {NO_TRACK}")
+            done = place + 2
+    return masked.unmask("".join([*marked, masked.html[done:]]))
 
 
 def _foot_of_html(html: str, address: str) -> str:
@@ -128,74 +158,49 @@ def _foot_of_text(text: str, address: str) -> str:
 
 def _plain(text: str) -> str:
     """For comparing: the address may be broken into lines and set in capitals."""
-    without_tags = re.sub(r"<[^>]*>", " ", text)
-    return re.sub(r"[\s,]+", " ", unescape(without_tags)).strip().casefold()
+    return re.sub(r"[\s,]+", " ", unescape(_TAG.sub(" ", text))).strip().casefold()
 
 
-class _TextWriter(HTMLParser):
+class _TextWriter:
     """Writes text as it reads, so that nothing changes its place."""
 
-    BLOCKS = frozenset(
-        {
-            *("address", "article", "aside", "blockquote", "body", "center", "dd", "div", "dl"),
-            *("dt", "fieldset", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6"),
-            *(
-                "header",
-                "hr",
-                "li",
-                "main",
-                "nav",
-                "ol",
-                "p",
-                "pre",
-                "section",
-                "table",
-                "tr",
-                "ul",
-            ),
-        }
-    )
-    SPACED = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "table", "ul", "ol", "blockquote"})
-    SILENT = frozenset({"head", "script", "style", "title", "template"})
-
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self._out: list[str] = []
-        self._silent = 0
         self._links: list[tuple[str, int]] = []
 
-    def text(self) -> str:
+    def read(self, html: str) -> str:
+        silent = 0
+        for kind, _, name, text in tokens(html):
+            if kind is Kind.START:
+                silent += name in _SILENT
+                self._start(name, text)
+            elif kind is Kind.END:
+                silent = max(0, silent - (name in _SILENT))
+                self._end(name)
+            elif kind is Kind.TEXT and not silent:
+                self._out.append(_SPACE.sub(" ", unescape(text)))
         lines = (_BLANKS.sub(" ", line).strip() for line in "".join(self._out).split("\n"))
         return _MANY_LINES.sub("\n\n", "\n".join(lines)).strip("\n") + "\n"
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag in self.SILENT:
-            self._silent += 1
-        elif tag == "br":
+    def _start(self, tag: str, written: str) -> None:
+        if tag == "br":
             self._out.append("\n")
         elif tag == "li":
             self._out.append("\n- ")
         elif tag in ("td", "th"):
             self._out.append(" ")
-        elif tag == "img" and given.get("alt"):
-            self.handle_data(given["alt"] or "")
+        elif tag == "img":
+            self._out.append(_SPACE.sub(" ", attributes(written).get("alt", "")))
         elif tag == "a":
-            self._links.append((given.get("href") or "", len(self._out)))
-        elif tag in self.BLOCKS:
-            self._out.append("\n\n" if tag in self.SPACED else "\n")
+            self._links.append((attributes(written).get("href", ""), len(self._out)))
+        elif tag in _BLOCKS:
+            self._out.append("\n\n" if tag in _SPACED else "\n")
 
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self.SILENT:
-            self._silent = max(0, self._silent - 1)
-        elif tag == "a" and self._links:
+    def _end(self, tag: str) -> None:
+        if tag == "a" and self._links:
             self._close_link(*self._links.pop())
-        elif tag in self.BLOCKS:
-            self._out.append("\n\n" if tag in self.SPACED else "\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self._out.append(re.sub(r"\s+", " ", data))
+        elif tag in _BLOCKS:
+            self._out.append("\n\n" if tag in _SPACED else "\n")
 
     def _close_link(self, href: str, start: int) -> None:
         said = "".join(self._out[start:]).strip()

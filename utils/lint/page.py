@@ -8,7 +8,7 @@ from html import unescape
 
 from utils.lint.jinja import MARK, Hidden
 from utils.lint.style import Look, Seen, Styles
-from utils.lint.tokens import Kind, Token, attributes, tokens
+from utils.html_tokens import Kind, Token, attributes, tokens
 
 _EMPTY = frozenset(
     {
