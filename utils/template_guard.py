@@ -274,5 +274,7 @@ def _set_in(body: Sequence[nodes.Node]) -> Iterator[str]:
     for node in body:
         if isinstance(node, nodes.Assign | nodes.AssignBlock):
             yield getattr(node.target, "name", "")
+        elif isinstance(node, nodes.Macro):
+            yield node.name
         elif isinstance(node, nodes.If):
             yield from _set_in([*node.body, *node.elif_, *node.else_])

@@ -22,9 +22,9 @@ from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 
-MOST_TAGS = 10_000
-MOST_TOKENS = 30_000
-MOST_STEPS = 300_000
+MOST_TAGS = 5_000
+MOST_TOKENS = 15_000
+MOST_STEPS = 100_000
 """Pieces of a template that one part of one mail may evaluate inside loops and macros."""
 MOST_CHARS = 2_000_000
 """Characters that one part of one mail may write, intermediate results included."""
