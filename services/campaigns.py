@@ -211,9 +211,8 @@ def sends_page(
     # The range by id keeps to the primary key; "+ 0" keeps SQLite from scanning an index
     # on (campaign_id, …) from its beginning for each page.
     statement = select(EmailSend).where(
-        EmailSend.id.between(
-            max(after + 1, campaign.first_send_id or 0), campaign.last_send_id or 0
-        ),
+        EmailSend.id > max(after, (campaign.first_send_id or 1) - 1),
+        EmailSend.id <= (campaign.last_send_id or 0),
         EmailSend.campaign_id + 0 == campaign.id,
     )
     if status is not None:

@@ -427,6 +427,14 @@ def test_a_send_is_told_whole(at: Office) -> None:
     }
 
 
+def test_a_page_after_the_last_id_that_there_can_be_is_empty(either: Office) -> None:
+    either.ledgers.add_people(1)
+    either.send()
+    last = 2**63 - 1
+    assert either.get(f"/campaigns/1/sends?after={last}") == {"sends": [], "next": None}
+    assert len(either.get(f"/campaigns?after={last}")["campaigns"]) == 1
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
