@@ -3,6 +3,7 @@
 Each answer is also held against /openapi.json.
 """
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import event, insert
 from werkzeug.test import TestResponse
 
@@ -627,3 +631,61 @@ def test_an_open_breaker_is_told_with_the_error_that_opened_it(at: Office) -> No
         last_error={"reason": error, "at": "2026-11-24T12:00:00+00:00"},
         performance_24h={**FIGURES, "calls": 1, "requeued": 4},
     )
+
+
+# Whatever is sent
+
+_TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
+_JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | _TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+_MAILING = st.fixed_dictionaries(
+    {"subject": _TEXT, "html": _TEXT | st.just("{{ first_name | default(1) }}")},
+    optional={
+        "name": _TEXT | _JSON,
+        "text": _TEXT,
+        "from_email": _TEXT | st.emails(),
+        "from_name": _TEXT,
+        "reply_to": _TEXT | st.emails(),
+        "audience": st.fixed_dictionaries({"emails": st.lists(_TEXT | st.emails())}) | _JSON,
+        "esp": st.sampled_from(EspName) | _TEXT,
+        "tags": st.lists(_TEXT, max_size=3),
+        "track_opens": st.booleans() | _JSON,
+        "dry_run": st.booleans(),
+        "allow_duplicate": st.booleans(),
+    },
+)
+
+
+_KEYS = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=20)
+
+
+@pytest.fixture
+def reader(database: Database, clock: Clock) -> FlaskClient:
+    """A client of a process that sends nothing."""
+    return create_app(system=a_system(database, clock)).test_client()
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(body=_MAILING | _JSON, key=st.none() | _KEYS)
+def test_any_mailing_is_told_from_one_that_could_be_sent(
+    reader: FlaskClient, body: Any, key: str | None
+) -> None:
+    """The best answer of this process is a 503, or a forecast."""
+    response = call(
+        reader,
+        "POST",
+        "/send-campaign",
+        data=json.dumps(body),
+        content_type="application/json",
+        headers=KEY if key is None else {**KEY, "Idempotency-Key": key},
+    )
+    assert response.status_code in (200, 400, 422, 503), response.text
+    if response.status_code != 200:
+        problem(response)
