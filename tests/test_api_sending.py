@@ -363,6 +363,30 @@ def test_pause_and_resume_may_be_ordered_twice(
     assert when_it_stands(client, system, campaign)["counts"] == {**NOTHING, "accepted": 3}
 
 
+@pytest.mark.parametrize(("what", "status"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_an_order_while_calls_are_under_way_lets_them_end_and_starts_no_more(
+    client: FlaskClient, system: System, simulator: Simulator, what: str, status: str
+) -> None:
+    simulator.behave(EspName.SENDGRID, Mode.OK, latency_s=0.4)
+    add_people(client, 100)
+    send(client, {"Prefer": "respond-async"}, esp="sendgrid")
+    assert system.engine is not None
+    for _ in range(600):
+        if call(client, "GET", "/campaigns/1").get_json()["counts"]["sending"]:
+            break
+        system.engine.wait_for_stand(0.01)
+    assert order(client, 1, what).get_json()["status"] == status
+    for _ in range(600):
+        told = call(client, "GET", "/campaigns/1").get_json()
+        if not told["counts"]["sending"]:
+            break
+        system.engine.wait_for_stand(0.05)
+    assert told["counts"]["accepted"] == simulator.accepted()[EspName.SENDGRID] > 0
+    left = "queued" if what == "pause" else "cancelled"
+    assert told["counts"]["accepted"] + told["counts"][left] == 100
+    assert told["counts"]["unknown"] == 0
+
+
 def test_cancel_is_for_good(client: FlaskClient, simulator: Simulator) -> None:
     campaign = waiting_campaign(client, simulator)
     for _ in range(2):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,22 +37,30 @@ def block_after(heading: str) -> str:
     return found.group(1)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+@contextmanager
+def serving(tmp_path: Path, port: int) -> Iterator[Server]:
     """`python3 app.py`, as the README starts it."""
     environ = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "API_KEY": API_KEY,
         "SECRET_KEY": SECRET_KEY,
-        "PORT": str(PORT),
-        "PUBLIC_BASE_URL": f"http://127.0.0.1:{PORT}",
+        "PORT": str(port),
+        "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
         "DATABASE_URL": f"sqlite:///{tmp_path}/email.db",
         "SENDING_MODE": "sandbox",
     }
     server = Server((sys.executable, "app.py"), environ, tmp_path / "log")
     server.start()
-    yield server
-    server.kill()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with serving(tmp_path, PORT) as server:
+        yield server
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
