@@ -11,6 +11,7 @@ from config.esp_config import EspName
 from database import esp_reports
 from services import standing
 from services.esp_manager import why_not
+from services.simulator.server import SIMULATED
 from services.standing import Allowance, Standing
 
 api = APIBlueprint("esps", __name__)
@@ -75,7 +76,7 @@ def esp_status() -> dict[str, Any]:
     told = [
         _tell(standings[esp], why_not(standings[esp], now), performance.get(esp))
         if esp in standings
-        else _not_configured(esp)
+        else _not_configured(esp, system.is_sandbox and esp not in SIMULATED)
         for esp in EspName
     ]
     return {"esps": told, "sandbox": system.is_sandbox}
@@ -123,10 +124,11 @@ def _window(allowance: Allowance) -> dict[str, Any]:
     }
 
 
-def _not_configured(esp: EspName) -> dict[str, Any]:
+def _not_configured(esp: EspName, is_missing_in_sandbox: bool) -> dict[str, Any]:
+    key = "no key is set: see .env.example"
     return {
         "esp": esp,
         "configured": False,
         "available": False,
-        "unavailable_because": "no key is set: see .env.example",
+        "unavailable_because": "the sandbox does not have it" if is_missing_in_sandbox else key,
     }

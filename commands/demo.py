@@ -9,7 +9,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from commands.opening import opened, settings
-from config.esp_config import EspName
 from config.settings import ROOT, SendingMode
 from list_manager import import_csv
 from services import demo as story
@@ -85,7 +84,7 @@ def _tell(console: Console, ending: Ending) -> None:
     console.rule("3. What became of it")
     told = ending.report
     table = Table("ESP", "our ledger says", "it received", "what happened")
-    for esp in EspName:
+    for esp in ending.words:
         accepted, received = told["by_esp"].get(esp.value, 0), ending.received[esp]
         table.add_row(esp.value, str(accepted), str(received), ending.words[esp])
     console.print(table)

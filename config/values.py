@@ -16,6 +16,9 @@ from urllib.parse import SplitResult, urlsplit
 T = TypeVar("T")
 Choice = TypeVar("Choice", bound=StrEnum)
 
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder of the installation; relative paths begin here."""
+
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)+(?:[a-z]{{2,63}}|xn--[a-z0-9-]{{1,59}})")
 _LOCAL_PART = re.compile(

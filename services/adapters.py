@@ -1,23 +1,22 @@
-"""Which class speaks to which ESP; a module is imported when its ESP is configured.
+"""The adapter of each ESP; a module is imported when its ESP is configured.
 
-The SDKs are heavy (boto3 takes 0.4 s to import), hence names and not classes.
+Which class it is, `config.esp_config` says: by name, since the SDKs are heavy.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 
-from config.esp_config import EspConfig, EspName
+from config.esp_config import ESPS, EspConfig, EspName
 from services.base import EspAdapter
 
-ADAPTERS: dict[EspName, tuple[str, str]] = {
-    EspName.SENDGRID: ("services.sendgrid", "SendGridAdapter"),
-    EspName.SES: ("services.amazon_ses", "SesAdapter"),
-    EspName.POSTMARK: ("services.postmark", "PostmarkAdapter"),
-}
+
+def adapter_class(esp: EspName) -> Callable[..., EspAdapter]:
+    """Takes the configuration of that ESP; its constructor may take more."""
+    module, _, name = ESPS[esp].adapter.rpartition(".")
+    found: Callable[..., EspAdapter] = getattr(import_module(module), name)
+    return found
 
 
 def build_adapter(config: EspConfig) -> EspAdapter:
     """The adapter of the ESP that `config` is for."""
-    module, name = ADAPTERS[config.name]
-    adapter = getattr(import_module(module), name)(config)
-    assert isinstance(adapter, EspAdapter)
-    return adapter
+    return adapter_class(config.name)(config)

@@ -61,7 +61,7 @@ class BadRequest(MessageRejected):
     """SES's BadRequestException: in a call with one recipient perhaps about the address."""
 
 
-MAX_ENTRIES = 50
+MAX_ENTRIES = SesConfig.largest_batch
 MAX_CALL_BYTES = 1_000_000
 ENTRY_BYTES = 400
 """More than the keys and brackets of one entry."""
@@ -310,7 +310,7 @@ def _client(config: SesConfig) -> Any:
     )
     return session.client(
         "sesv2",
-        endpoint_url=config.endpoint_url,
+        endpoint_url=config.base_url,
         config=Config(
             # Not `max_attempts`, which counts re-tries: the default sends three times.
             retries={"total_max_attempts": 1},

@@ -11,7 +11,7 @@ from database.models import Campaign
 from services.campaigns import NewCampaign, create, report, stands_still
 from services.simulator.modes import Mode
 from services.simulator.records import Mail
-from services.simulator.server import Simulator
+from services.simulator.server import SIMULATED, Simulator
 from services.system import System
 
 PEOPLE = 360
@@ -89,18 +89,17 @@ def sample_list() -> bytes:
 
 def limits(configured: Mapping[EspName, EspConfig]) -> dict[EspName, EspConfig]:
     """Ranks and limits with which the story always goes the same way."""
-    priorities = {EspName.SENDGRID: 1, EspName.SES: 2, EspName.POSTMARK: 3}
     return {
         esp: replace(
-            config,
-            priority=priorities[esp],
+            configured[esp],
+            priority=priority,
             batch_size=20,
             concurrency=2,
             per_second=None,
             daily_limit=SES_DAILY_LIMIT if esp is EspName.SES else None,
             monthly_limit=None,
         )
-        for esp, config in configured.items()
+        for priority, esp in enumerate(SIMULATED, start=1)
     }
 
 
@@ -143,7 +142,7 @@ def ending(system: System, told: dict[str, Any]) -> Ending:
 
 
 def _misbehave(simulator: Simulator) -> None:
-    for esp in EspName:
+    for esp in SIMULATED:
         simulator.behave(esp, Mode.OK, latency_s=LATENCY_S)
     simulator.behave(EspName.SENDGRID, Mode.SUSPENDED, after=SENDGRID_TAKES, latency_s=LATENCY_S)
 

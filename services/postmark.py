@@ -36,7 +36,7 @@ from services.base import (
 from services.http_transport import Transport
 from services.wire import check_headers, filled, header_list, how_many, json_size, mailbox, reason
 
-MAX_MESSAGES = 500
+MAX_MESSAGES = PostmarkConfig.largest_batch
 MAX_CALL_BYTES = 45_000_000
 """Postmark's limit is 50 MB, for what it makes of the call."""
 MAX_TAG_CHARS = 1000

@@ -41,7 +41,7 @@ from services.wire import check_headers, how_many, reason
 # At DEBUG the SDK logs the key.
 logging.getLogger("python_http_client").setLevel(logging.WARNING)
 
-MAX_PERSONALIZATIONS = 1000
+MAX_PERSONALIZATIONS = SendGridConfig.largest_batch
 MAX_CALL_BYTES = 25_000_000
 """SendGrid's limit is 30 MB, for what it makes of the call."""
 MAX_RETRY_AFTER_S = 3600.0

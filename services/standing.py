@@ -12,7 +12,7 @@ from typing import TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from config.esp_config import EspConfig, EspName
+from config.esp_config import ESPS, EspConfig, EspName
 from database.models import (
     BreakerState,
     EspPerformance,
@@ -31,9 +31,6 @@ ALL_PROVIDERS = "all"
 
 PRIOR_SUCCESSES, PRIOR_FAILURES = 19.6, 0.4
 """98 % worth 20 mails, so that a new ESP is neither favoured nor shunned."""
-
-ROLLING_DAY = frozenset({EspName.SES})
-"""ESPs whose daily limit counts the last 24 hours; the others count the UTC day."""
 
 Limit = TypeVar("Limit", int, float)
 
@@ -197,7 +194,7 @@ class _Used:
     def in_day(self, esp: EspName, now: datetime) -> dict[datetime, int]:
         """The buckets that count now. A bucket of a rolling day counts until its last
         minute is 24 hours old."""
-        since = now - DAY - HOUR if esp in ROLLING_DAY else hour_of(now).replace(hour=0) - HOUR
+        since = now - DAY - HOUR if ESPS[esp].day_rolls else hour_of(now).replace(hour=0) - HOUR
         return {hour: n for hour, n in self.hours.items() if hour > since and n > 0}
 
 
@@ -263,7 +260,7 @@ def _standing(
 
 def _others_today(esp: EspName, state: EspState, now: datetime) -> int:
     """What others used counts as long as our own would: a look-up may fail for days."""
-    since = now - DAY if esp in ROLLING_DAY else hour_of(now).replace(hour=0)
+    since = now - DAY if ESPS[esp].day_rolls else hour_of(now).replace(hour=0)
     is_fresh = state.account_at is not None and state.account_at >= since
     return (state.account_daily_others or 0) if is_fresh else 0
 
@@ -274,7 +271,7 @@ def _others_this_month(state: EspState, now: datetime) -> int:
 
 
 def _day_resets_at(esp: EspName, hours: Mapping[datetime, int], now: datetime) -> datetime:
-    if esp in ROLLING_DAY:
+    if ESPS[esp].day_rolls:
         return min(hours, default=hour_of(now)) + HOUR + DAY
     return hour_of(now).replace(hour=0) + DAY
 

@@ -10,17 +10,19 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from types import TracebackType
 from typing import Any, Self
 
-from config.esp_config import EspName, PostmarkConfig, SendGridConfig, SesConfig
+from config.esp_config import ESPS, EspConfig, EspName, PostmarkConfig, SendGridConfig, SesConfig
+from services.adapters import adapter_class
 from services.amazon_ses import SesAdapter
 from services.base import Batch, EspAdapter, Message, Recipient, Skeleton
 from services.postmark import PostmarkAdapter
 from services.sendgrid import SendGridAdapter
 
 KEYS = {
+    **{name: f"a-key-of-{name}-made-up-for-tests" for name in EspName},
     EspName.SENDGRID: "SG.a-sendgrid-key-of-tests",
     EspName.SES: "AKIATESTSONLY0000000",
     EspName.POSTMARK: "0000-a-postmark-token-of-tests",
@@ -237,7 +239,7 @@ def ses_config(url: str | None) -> SesConfig:
         access_key_id=KEYS[EspName.SES],
         secret_access_key=AWS_SECRET,
         region="eu-west-1",
-        endpoint_url=url,
+        base_url=url,
         configuration_set="campaigns",
     )
 
@@ -265,7 +267,29 @@ def postmark(url: str, **options: Any) -> PostmarkAdapter:
     return PostmarkAdapter(postmark_config(url), **{"read_timeout_s": 5.0, **options})
 
 
+def config_of(name: EspName, url: str) -> EspConfig:
+    """Of any ESP, with its key of `KEYS` for each secret."""
+    limits = EspConfig(
+        name=name, priority=9, batch_size=ESPS[name].largest_batch, concurrency=CONCURRENCY
+    )
+    config = ESPS[name].at_simulator(limits, url)
+    secrets: dict[str, Any] = {
+        one.name: KEYS[name] for one in fields(config) if not one.repr and getattr(config, one.name)
+    }
+    return replace(config, **secrets)
+
+
+def maker(name: EspName) -> Callable[..., EspAdapter]:
+    """For an ESP that was added to the three."""
+
+    def make(url: str, **options: Any) -> EspAdapter:
+        return adapter_class(name)(config_of(name, url), **{"read_timeout_s": 5.0, **options})
+
+    return make
+
+
 MAKERS: dict[EspName, Callable[..., EspAdapter]] = {
+    **{name: maker(name) for name in EspName},
     EspName.SENDGRID: sendgrid,
     EspName.SES: ses,
     EspName.POSTMARK: postmark,

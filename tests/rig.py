@@ -64,7 +64,7 @@ def configs_at(base_urls: Mapping[EspName, str], **limits: Any) -> dict[EspName,
             access_key_id="AKID",
             secret_access_key="secret",
             region="eu-west-1",
-            endpoint_url=base_urls[EspName.SES],
+            base_url=base_urls[EspName.SES],
             **{**limits, "batch_size": min(50, limits["batch_size"])},
         ),
         EspName.POSTMARK: PostmarkConfig(

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from config.esp_config import EspConfig, EspName
+from config.esp_config import ESPS, EspConfig, EspName
 from config.settings import ROOT
-from services.adapters import ADAPTERS, build_adapter
+from services.adapters import adapter_class, build_adapter
 from services.amazon_ses import SesAdapter
 from services.base import (
     REASON_CHARS,
@@ -29,7 +29,7 @@ from services.base import (
 from services.postmark import PostmarkAdapter
 from services.sendgrid import SendGridAdapter
 from services.simulator.modes import Mode, modes_of
-from services.simulator.server import Simulator
+from services.simulator.server import SIMULATED, Simulator
 from tests.canned_esp import (
     AWS_SECRET,
     CONCURRENCY,
@@ -56,6 +56,7 @@ from tests.canned_esp import (
 
 SECRETS = (*KEYS.values(), AWS_SECRET)
 every_esp = pytest.mark.parametrize("name", EspName)
+simulated = pytest.mark.parametrize("name", SIMULATED)
 
 
 # One of each for all tests: botocore takes long to make a client.
@@ -67,7 +68,7 @@ def server() -> Iterator[CannedEsp]:
 
 @pytest.fixture(scope="module")
 def canned(server: CannedEsp) -> dict[EspName, EspAdapter]:
-    """The three adapters, speaking to `esp`."""
+    """The adapter of each ESP, speaking to `esp`."""
     return {name: make(server.url, read_timeout_s=0.3) for name, make in MAKERS.items()}
 
 
@@ -85,9 +86,9 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="module")
 def real(simulator: Simulator) -> dict[EspName, EspAdapter]:
-    """The three adapters, speaking to the simulator."""
+    """The adapters of simulated ESPs, speaking to the simulator."""
     urls = simulator.base_urls
-    return {name: make(urls[name], read_timeout_s=0.5) for name, make in MAKERS.items()}
+    return {name: MAKERS[name](urls[name], read_timeout_s=0.5) for name in SIMULATED}
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,12 @@ def fresh(simulator: Simulator) -> Simulator:
 
 
 def test_every_esp_has_an_adapter() -> None:
-    assert set(ADAPTERS) == set(EspName)
+    assert set(ESPS) == set(EspName)
+    for name, config in ESPS.items():
+        adapter = adapter_class(name)
+        assert isinstance(adapter, type)
+        assert issubclass(adapter, EspAdapter)
+        assert (adapter.name, adapter.max_batch) == (name, config.largest_batch)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +198,7 @@ def test_a_refused_connection_sent_nothing(esp: CannedEsp, name: EspName) -> Non
         MAKERS[name](url).send(batch())
 
 
-@every_esp
+@simulated
 def test_connections_are_kept_alive(fresh: Simulator, name: EspName) -> None:
     adapter = MAKERS[name](fresh.base_urls[name])
     before = fresh.connections(name)
@@ -201,7 +207,7 @@ def test_connections_are_kept_alive(fresh: Simulator, name: EspName) -> None:
     assert fresh.connections(name) - before == 1
 
 
-@every_esp
+@simulated
 @pytest.mark.parametrize("count", [2, 8])
 def test_threads_share_an_adapter(fresh: Simulator, name: EspName, count: int) -> None:
     adapter = MAKERS[name](fresh.base_urls[name])
@@ -318,7 +324,7 @@ def test_a_reason_is_one_short_line(
 
 
 @pytest.mark.parametrize(
-    ("name", "mode"), [(name, mode) for name in EspName for mode in modes_of(name)]
+    ("name", "mode"), [(name, mode) for name in SIMULATED for mode in modes_of(name)]
 )
 @pytest.mark.parametrize("count", [1, 4])
 def test_no_outcome_contradicts_what_was_taken(
@@ -339,7 +345,7 @@ def test_no_outcome_contradicts_what_was_taken(
     assert fresh.followed_redirects == 0
 
 
-@every_esp
+@simulated
 def test_the_account_is_looked_up(
     fresh: Simulator, real: dict[EspName, EspAdapter], name: EspName
 ) -> None:
@@ -400,7 +406,7 @@ def test_the_same_bytes_reach_everybody_through_each_esp(
     assert not any(fresh.limit_violations.values())
     for one in readers:
         mails = fresh.mails(to=one.address)
-        assert {mail.esp for mail in mails} == set(EspName)
+        assert {mail.esp for mail in mails} == set(SIMULATED)
         for mail in mails:
             assert (mail.subject, mail.html, mail.text) == (
                 SHOP.subject.fill(one.subject),

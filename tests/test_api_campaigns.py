@@ -28,7 +28,7 @@ from database.session import Database
 from services import campaign_step
 from services.campaigns import create, find, page, report
 from services.simulator.modes import Mode
-from services.simulator.server import Simulator
+from services.simulator.server import SIMULATED, Simulator
 from services.system import System
 from tests.conftest import NOW, Clock
 from tests.ledgers import Ledgers
@@ -188,7 +188,7 @@ def test_a_key_is_kept_with_its_campaign_and_not_with_a_refusal(at: Office) -> N
 
 
 def test_a_key_of_a_campaign_that_waits_is_a_409_until_it_stands_still(at: Office) -> None:
-    for esp in EspName:
+    for esp in SIMULATED:
         at.simulator.behave(esp, Mode.UNAUTHORIZED)
     at.ledgers.add_people(1)
     key = {"Idempotency-Key": "one"}
@@ -337,12 +337,12 @@ def test_no_line_break_gets_into_a_header(at: Office, field: str, end: str) -> N
 
 def test_line_breaks_in_a_subject_become_one_space_in_every_mail(at: Office) -> None:
     at.ledgers.add_people(3, first_name="Ann\r\nBcc: b@example.com")
-    for n, esp in enumerate(EspName):
+    for n, esp in enumerate(SIMULATED):
         told = at.send(subject=f"{n}: a\r\n\r\nX-Odd: b {{{{ first_name }}}}", esp=esp.value)
         assert told.get_json()["counts"]["accepted"] == 3
     subjects = {(mail.esp, mail.subject) for mail in at.simulator.mails()}
     assert subjects == {
-        (esp, f"{n}: a X-Odd: b Ann Bcc: b@example.com") for n, esp in enumerate(EspName)
+        (esp, f"{n}: a X-Odd: b Ann Bcc: b@example.com") for n, esp in enumerate(SIMULATED)
     }
 
 
@@ -529,7 +529,7 @@ def test_a_second_process_reads_refuses_to_send_and_takes_over_when_the_first_en
 
 def test_what_the_first_process_left_the_second_goes_on_with(at: Office, clock: Clock) -> None:
     at.ledgers.add_people(3)
-    for esp in EspName:
+    for esp in SIMULATED:
         at.simulator.behave(esp, Mode.UNAUTHORIZED)
     assert at.send().status_code == 202
     url = at.system.database.url.render_as_string(hide_password=False)
@@ -550,7 +550,7 @@ def esp_told(esp: EspName, **known: Any) -> dict[str, Any]:
         "configured": True,
         "available": True,
         "unavailable_because": None,
-        "priority": list(EspName).index(esp) + 1,
+        "priority": SIMULATED.index(esp) + 1,
         "reputation": {"score": 98.0, "accepted_in_7_days": 0},
         "quota": {"per_second": None, "day": DAY, "month": MONTH},
         "breaker": {"state": "closed", "failures": 0, "open_until": None, "throttled_until": None},

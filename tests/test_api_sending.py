@@ -15,7 +15,7 @@ from config.esp_config import EspName
 from database.models import CampaignStatus
 from services import campaigns
 from services.simulator.modes import Mode
-from services.simulator.server import Simulator
+from services.simulator.server import SIMULATED, Simulator
 from services.system import System
 from tests.web import KEY, call, problem, system
 
@@ -195,7 +195,7 @@ def test_a_request_beyond_those_that_may_wait_gets_its_202_at_once(
 def test_when_every_esp_waits_the_answer_is_a_202_with_the_reason(
     client: FlaskClient, simulator: Simulator
 ) -> None:
-    for esp in EspName:
+    for esp in SIMULATED:
         simulator.behave(esp, Mode.UNAUTHORIZED)
     add_people(client, 1)
     response = send(client)
@@ -341,7 +341,7 @@ def test_with_strict_a_warning_is_a_422_and_nothing_is_sent(client: FlaskClient)
 
 def waiting_campaign(client: FlaskClient, simulator: Simulator, people: int = 3) -> int:
     """A campaign that cannot go on: every ESP refuses."""
-    for esp in EspName:
+    for esp in SIMULATED:
         simulator.behave(esp, Mode.UNAUTHORIZED)
     add_people(client, people)
     campaign: int = send(client).get_json()["campaign_id"]
@@ -355,7 +355,7 @@ def test_pause_and_resume_may_be_ordered_twice(
     for _ in range(2):
         paused = order(client, campaign, "pause").get_json()
         assert (paused["status"], paused["reason"]) == ("paused", "paused by request")
-    for esp in EspName:
+    for esp in SIMULATED:
         simulator.behave(esp)
     clock.forward(minutes=2)
     for _ in range(2):

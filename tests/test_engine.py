@@ -10,6 +10,7 @@ from config.settings import EspDistribution
 from database.models import CampaignStatus, SubscriberStatus
 from database.session import Database
 from services.simulator.modes import Mode
+from services.simulator.server import SIMULATED
 from tests.conftest import Clock
 from tests.rig import Rig, rig
 
@@ -56,11 +57,11 @@ DEFINITE = [
 
 
 @pytest.mark.parametrize("mode", DEFINITE)
-@pytest.mark.parametrize("esp", list(EspName))
+@pytest.mark.parametrize("esp", SIMULATED)
 def test_a_definite_refusal_goes_to_the_next_esp_with_nothing_lost(
     at: Rig, esp: EspName, mode: Mode
 ) -> None:
-    for other in EspName:
+    for other in SIMULATED:
         at.configure(other, priority=1 if other is esp else 2)
     at.add_people(300)
     # A kept connection that ends under a request leaves it unclear; a new one does not.
@@ -91,11 +92,11 @@ AMBIGUOUS = [
 
 
 @pytest.mark.parametrize("mode", AMBIGUOUS)
-@pytest.mark.parametrize("esp", list(EspName))
+@pytest.mark.parametrize("esp", SIMULATED)
 def test_an_unclear_answer_is_unknown_at_no_other_esp_and_bounded(
     at: Rig, esp: EspName, mode: Mode
 ) -> None:
-    for other in EspName:
+    for other in SIMULATED:
         at.configure(other, priority=1 if other is esp else 2, batch_size=20, concurrency=2)
     at.add_people(300)
     at.simulator.behave(esp, mode, after=100)
@@ -106,7 +107,7 @@ def test_an_unclear_answer_is_unknown_at_no_other_esp_and_bounded(
     assert told["counts"]["accepted"] + told["counts"]["unknown"] == 300
     assert told["counts"]["unknown"] <= 2 * 20 + 5
     assert at.simulator.duplicates() == {}
-    for name in set(EspName) - {esp}:
+    for name in set(SIMULATED) - {esp}:
         assert taken[name] == told["by_esp"].get(name, 0)
     assert taken[esp] >= told["by_esp"].get(esp, 0)
 
@@ -159,7 +160,7 @@ def test_the_daily_limit_of_ses_counts_the_last_24_hours(at: Rig, clock: Clock) 
 def test_balanced_gives_each_batch_to_the_esp_that_had_least(at: Rig) -> None:
     at.add_people(300)
     at.distribution = EspDistribution.BALANCED
-    for esp in EspName:
+    for esp in SIMULATED:
         at.configure(esp, batch_size=20)
     at.start()
     assert at.send()["by_esp"] == {"sendgrid": 100, "ses": 100, "postmark": 100}
@@ -171,11 +172,11 @@ def test_the_one_esp_that_was_asked_for_carries_all(at: Rig) -> None:
     assert at.send(esp=POSTMARK)["by_esp"] == {"postmark": 60}
 
 
-@pytest.mark.parametrize("esp", list(EspName))
+@pytest.mark.parametrize("esp", SIMULATED)
 def test_an_invalid_address_is_rejected_alone_and_never_tried_elsewhere(
     at: Rig, esp: EspName
 ) -> None:
-    for other in EspName:
+    for other in SIMULATED:
         at.configure(other, priority=1 if other is esp else 2)
     at.add_people(20)
     at.add_people(2, "invalid+{}@example.net")
@@ -198,11 +199,11 @@ def test_an_address_that_postmark_holds_inactive_is_suppressed(at: Rig) -> None:
     assert again["planned"] == 5
 
 
-@pytest.mark.parametrize("esp", list(EspName))
+@pytest.mark.parametrize("esp", SIMULATED)
 def test_a_refused_message_pauses_the_campaign_and_nothing_more_is_sent(
     at: Rig, esp: EspName
 ) -> None:
-    for other in EspName:
+    for other in SIMULATED:
         at.configure(other, priority=1 if other is esp else 2)
     at.add_people(400)
     at.simulator.behave(esp, Mode.MESSAGE_REJECTED)
@@ -291,7 +292,7 @@ def test_a_breaker_survives_a_restart(at: Rig) -> None:
 
 
 def test_no_limit_of_an_esp_is_broken(at: Rig) -> None:
-    for esp in EspName:
+    for esp in SIMULATED:
         at.simulator.limit(esp, per_second=400)
         at.configure(esp, per_second=400)
     at.configure(SENDGRID, daily_limit=400)

@@ -22,6 +22,7 @@ from services.campaigns import create
 from services.ledger import plan as planning
 from services.pace import Pace
 from services.simulator.modes import Mode
+from services.simulator.server import SIMULATED
 from tests.conftest import Clock
 from tests.ledgers import Ledgers
 from tests.people import postgres
@@ -504,7 +505,7 @@ def test_a_pause_from_elsewhere_is_never_overwritten_by_a_step(at_postgres: Rig)
 
 def test_an_equal_esp_steps_in_for_one_that_is_busy(at: Rig) -> None:
     at.add_people(60)
-    for esp in EspName:
+    for esp in SIMULATED:
         at.configure(esp, priority=1 if esp is not POSTMARK else 2, batch_size=5, per_second=5)
     at.configure(SES, per_second=None)
     engine = at.start()

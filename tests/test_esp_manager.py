@@ -166,7 +166,7 @@ def first_of(standings: list[Standing], times: int = 4000) -> dict[EspName, floa
 
 def test_equals_share_one_priority_evenly() -> None:
     shares = first_of([standing(esp) for esp in EspName])
-    assert all(abs(share - 1 / 3) < 0.05 for share in shares.values())
+    assert all(abs(share - 1 / len(EspName)) < 0.05 for share in shares.values())
 
 
 def test_within_one_priority_the_better_one_gets_more_and_the_other_is_never_starved() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from config.esp_config import EspName
 from services.simulator.records import Mail
+from services.simulator.server import SIMULATED
 from tests.faults.driver import Server, Site, site_in
 from tests.faults.http_client import unsubscribe
 
@@ -21,11 +22,11 @@ PER_SECOND = {esp: share // 3 for esp, share in SHARES.items()}
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     settings = {
-        **{f"{esp.upper()}_PER_SECOND": str(PER_SECOND[esp]) for esp in EspName},
-        **{f"{esp.upper()}_DAILY_LIMIT": str(SHARES[esp]) for esp in EspName},
+        **{f"{esp.upper()}_PER_SECOND": str(PER_SECOND[esp]) for esp in SIMULATED},
+        **{f"{esp.upper()}_DAILY_LIMIT": str(SHARES[esp]) for esp in SIMULATED},
     }
     with site_in(tmp_path, settings=settings) as site:
-        for esp in EspName:
+        for esp in SIMULATED:
             site.simulator.limit(esp, per_second=PER_SECOND[esp], daily_limit=SHARES[esp])
         yield site
 
@@ -60,7 +61,7 @@ def can_be_left(mail: Mail, server: Server) -> bool:
     )
 
 
-@pytest.mark.parametrize("esp", EspName)
+@pytest.mark.parametrize("esp", SIMULATED)
 def test_the_address_in_the_header_unsubscribes_and_the_next_campaign_skips(
     esp: EspName, site: Site, server: Server
 ) -> None:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from app import create_app
 from cli import COMMANDS, cli
+from config.esp_config import EspName
 from config.settings import ROOT
 from services.system import System
 from tests.faults.driver import Server
@@ -25,7 +26,8 @@ PORT = 14_913
 """Below the ports that the kernel gives out, and not among those of tests/faults."""
 
 ESP_SETTINGS = re.compile(
-    r"^(SENDGRID|SES|POSTMARK)(_(?:PRIORITY|PER_SECOND|DAILY_LIMIT|MONTHLY_LIMIT|BATCH_SIZE|CONCURRENCY))$"
+    rf"^({'|'.join(esp.upper() for esp in EspName)})"
+    r"(_(?:PRIORITY|PER_SECOND|DAILY_LIMIT|MONTHLY_LIMIT|BATCH_SIZE|CONCURRENCY))$"
 )
 
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.esp_config import EspName
 from services.simulator.desk import Desk
 from services.simulator.dialect import Dialect
 from services.simulator.http1 import Request
 from services.simulator.ledger import Ledger
 from services.simulator.postmark import Postmark
 from services.simulator.sendgrid import SendGrid
+from services.simulator.server import SIMULATED
 from services.simulator.ses import Ses
 from tests.simulator_calls import (
     BATCH_PATHS,
@@ -26,7 +26,7 @@ from tests.simulator_calls import (
     ses_simple,
 )
 
-SENDGRID, SES, POSTMARK = EspName
+SENDGRID, SES, POSTMARK = SIMULATED
 TO = ["ann@example.net", "bob@example.net"]
 
 CALLS: dict[str, tuple[type[Dialect], str, Any]] = {

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from config.esp_config import EspName
-from services.simulator.server import Simulator
+from services.simulator.server import SIMULATED, Simulator
 from tests.simulator_calls import JSON, Answer, people, results, send
 
-SENDGRID, SES, POSTMARK = EspName
+SENDGRID, SES, POSTMARK = SIMULATED
 ROOT = Path(__file__).parents[1]
 
 
@@ -116,7 +115,7 @@ def test_page_of_another_site_cannot_give_orders(
 
 
 def test_mails_are_listed_page_by_page_without_bodies(sim: Simulator) -> None:
-    for esp in EspName:
+    for esp in SIMULATED:
         send(sim, esp, people(2))
     first = ask(sim.control_url, "/mails?limit=4").document["mails"]
     rest = ask(sim.control_url, f"/mails?before={first[-1]['id']}").document["mails"]

@@ -19,7 +19,7 @@ from config.esp_config import EspName
 from services.simulator import server
 from services.simulator.fates import FATES
 from services.simulator.modes import ERRORS, TAKEN_OPTIONAL, Mode, Scope, modes_of
-from services.simulator.server import Simulator
+from services.simulator.server import SIMULATED, Simulator
 from tests.simulator_calls import (
     BATCHES,
     Answer,
@@ -31,7 +31,7 @@ from tests.simulator_calls import (
     ses_batch,
 )
 
-SENDGRID, SES, POSTMARK = EspName
+SENDGRID, SES, POSTMARK = SIMULATED
 SHORT_S = 0.2
 """How long a client waits for an answer that never comes."""
 
@@ -91,11 +91,11 @@ SEEN: dict[Mode, tuple[tuple[int | type[Exception] | None, ...], tuple[int, ...]
 }
 
 
-@pytest.mark.parametrize(("mode", "esp"), [(mode, esp) for mode in Mode for esp in EspName])
+@pytest.mark.parametrize(("mode", "esp"), [(mode, esp) for mode in Mode for esp in SIMULATED])
 def test_mode_is_seen_by_the_client_and_in_the_ledger(
     sim: Simulator, mode: Mode, esp: EspName
 ) -> None:
-    place = list(EspName).index(esp)
+    place = SIMULATED.index(esp)
     seen, taken = (row[place] for row in SEEN[mode])
     if mode not in modes_of(esp):
         with pytest.raises(ValueError, match=f"{esp} has no mode {mode}"):
@@ -108,7 +108,7 @@ def test_mode_is_seen_by_the_client_and_in_the_ledger(
     assert sim.accepted() == {**dict.fromkeys(EspName, 0), esp: taken}
 
 
-@pytest.mark.parametrize("esp", EspName)
+@pytest.mark.parametrize("esp", SIMULATED)
 @pytest.mark.parametrize("mode", sorted(TAKEN_OPTIONAL))
 @pytest.mark.parametrize("taken", [True, False])
 def test_order_may_say_whether_an_ambiguous_answer_has_taken(
@@ -119,7 +119,7 @@ def test_order_may_say_whether_an_ambiguous_answer_has_taken(
     assert sim.accepted()[esp] == (ALL if taken else NONE)
 
 
-@pytest.mark.parametrize("esp", EspName)
+@pytest.mark.parametrize("esp", SIMULATED)
 @pytest.mark.parametrize("mode", sorted(ERRORS))
 def test_error_may_be_a_page(sim: Simulator, esp: EspName, mode: Mode) -> None:
     sim.behave(esp, mode, html=True)
@@ -129,7 +129,7 @@ def test_error_may_be_a_page(sim: Simulator, esp: EspName, mode: Mode) -> None:
     assert answer.body.startswith(b"<html><head><title>%d " % status)
 
 
-@pytest.mark.parametrize("esp", EspName)
+@pytest.mark.parametrize("esp", SIMULATED)
 def test_garbage_is_a_success_that_is_not_json(sim: Simulator, esp: EspName) -> None:
     sim.behave(esp, Mode.GARBAGE)
     answer = send(sim, esp, people(1))
@@ -138,7 +138,7 @@ def test_garbage_is_a_success_that_is_not_json(sim: Simulator, esp: EspName) -> 
     assert "X-Message-Id" not in answer.headers
 
 
-@pytest.mark.parametrize("esp", EspName)
+@pytest.mark.parametrize("esp", SIMULATED)
 def test_drip_ends_as_the_true_answer(sim: Simulator, esp: EspName) -> None:
     def without_ids(answer: Answer) -> tuple[int, int, list[str]]:
         return answer.status, len(answer.body), sorted(answer.headers)
@@ -148,7 +148,7 @@ def test_drip_ends_as_the_true_answer(sim: Simulator, esp: EspName) -> None:
     assert without_ids(send(sim, esp, people(1))) == without_ids(well)
 
 
-@pytest.mark.parametrize("esp", EspName)
+@pytest.mark.parametrize("esp", SIMULATED)
 def test_after_lets_it_fail_half_way(sim: Simulator, esp: EspName) -> None:
     sim.behave(esp, Mode.UNAUTHORIZED, after=15)
     statuses = [send(sim, esp, people(10, first)).status for first in (0, 10, 20, 30)]
@@ -156,14 +156,14 @@ def test_after_lets_it_fail_half_way(sim: Simulator, esp: EspName) -> None:
     assert sim.accepted()[esp] == 20
 
 
-@pytest.mark.parametrize("esp", EspName)
+@pytest.mark.parametrize("esp", SIMULATED)
 def test_count_lets_it_recover(sim: Simulator, esp: EspName) -> None:
     sim.behave(esp, Mode.THROTTLE, after=1, count=2)
     statuses = [send(sim, esp, people(1)).status for _ in range(5)]
     assert statuses == [SUCCESS[esp], 429, 429, SUCCESS[esp], SUCCESS[esp]]
 
 
-@pytest.mark.parametrize("esp", EspName)
+@pytest.mark.parametrize("esp", SIMULATED)
 @pytest.mark.parametrize(
     ("scope", "sent", "looked_up"),
     [(Scope.SEND, 500, 200), (Scope.LOOKUP, None, 500), (Scope.ALL, 500, 500)],
@@ -186,7 +186,7 @@ def test_call_without_a_key_does_not_use_the_count_up(sim: Simulator) -> None:
     assert statuses == [401, 404, 429]
 
 
-@pytest.mark.parametrize("esp", EspName)
+@pytest.mark.parametrize("esp", SIMULATED)
 def test_latency_comes_after_the_mails_are_taken(sim: Simulator, esp: EspName) -> None:
     sim.behave(esp, latency_s=30)
     assert observe(sim, esp, timeout_s=SHORT_S) is TimeoutError
@@ -196,11 +196,11 @@ def test_latency_comes_after_the_mails_are_taken(sim: Simulator, esp: EspName) -
 def test_esps_behave_apart(sim: Simulator) -> None:
     sim.behave(SENDGRID, Mode.REFUSE)
     sim.behave(SES, Mode.THROTTLE)
-    seen = [observe(sim, esp) for esp in EspName]
+    seen = [observe(sim, esp) for esp in SIMULATED]
     assert seen == [ConnectionRefusedError, 429, 200]
 
 
-@pytest.mark.parametrize("esp", EspName)
+@pytest.mark.parametrize("esp", SIMULATED)
 def test_bad_call_is_refused_before_its_answer_goes_astray(sim: Simulator, esp: EspName) -> None:
     sim.behave(esp, Mode.GARBAGE)
     answer = call(sim, esp, b"{")

@@ -7,11 +7,12 @@ from html import escape, unescape
 
 import css_inline
 
+from config.esp_config import ESPS
 from utils.html_tokens import Kind, attributes, tokens
 from utils.jinja_mask import CannotMask, Masked
 
-NO_TRACK = 'clicktracking="off" ses:no-track data-pm-no-track'
-"""On a link: SendGrid, SES and Postmark leave it alone."""
+NO_TRACK = " ".join(esp.no_track for esp in ESPS.values() if esp.no_track)
+"""On a link: each ESP leaves it alone."""
 LINK = "unsubscribe_url"
 
 DEEPEST = 1_000

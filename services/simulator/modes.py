@@ -109,7 +109,6 @@ PER_MESSAGE = frozenset(
 _NOT_AT: dict[EspName, frozenset[Mode]] = {
     EspName.SENDGRID: frozenset({Mode.MAINTENANCE, Mode.SHORT_RESULTS}),
     EspName.SES: frozenset({Mode.MAINTENANCE}),
-    EspName.POSTMARK: frozenset(),
 }
 
 
@@ -129,7 +128,7 @@ _KINDS: dict[str, Any] = {
 
 def modes_of(esp: EspName) -> tuple[Mode, ...]:
     """The modes that this ESP can be in."""
-    return tuple(mode for mode in Mode if mode not in _NOT_AT[esp])
+    return tuple(mode for mode in Mode if mode not in _NOT_AT.get(esp, ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +185,7 @@ class Behaviour:
 
     def check(self, esp: EspName) -> None:
         """Raises ValueError when this ESP cannot behave so."""
-        if self.mode in _NOT_AT[esp]:
+        if self.mode in _NOT_AT.get(esp, ()):
             raise ValueError(f"{esp} has no mode {self.mode}")
         problems = (problem for problem, wrong in self._contradictions(esp).items() if wrong)
         if problem := next(problems, None):

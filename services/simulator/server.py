@@ -90,6 +90,7 @@ from services.simulator.ses import Ses
 from services.simulator.shape import JsonObject
 
 DIALECTS: tuple[type[Dialect], ...] = (SendGrid, Ses, Postmark)
+SIMULATED: tuple[EspName, ...] = tuple(dialect.esp for dialect in DIALECTS)
 
 KEEP_NEWEST = 10_000
 KEEP_BYTES = 200_000_000
@@ -267,11 +268,13 @@ class Simulator:
     # the event loop's side
 
     async def put_behaviour(self, esp: EspName, behaviour: Behaviour) -> None:
+        _check_simulated(esp)
         behaviour.check(esp)
         self._desks[esp].board.put(behaviour)
         await self._listeners[esp].obey()
 
     def put_limits(self, esp: EspName, limits: AccountLimits) -> None:
+        _check_simulated(esp)
         self._desks[esp].meter.put(limits)
 
     async def put_back(self) -> None:
@@ -298,3 +301,8 @@ class Simulator:
             asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
         else:
             self._loop.run_until_complete(work)
+
+
+def _check_simulated(esp: EspName) -> None:
+    if esp not in SIMULATED:
+        raise ValueError(f"{esp} has no simulator; these have: {', '.join(SIMULATED)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.esp_config import EspName
+from services.simulator.server import SIMULATED
 from tests.faults import oracle
 from tests.faults.driver import Mailing, Moment, Server, Site, random_moments, site_in
 from tests.faults.http_client import wait_until
@@ -22,8 +23,8 @@ STOP_WITHIN_S = 25.0
 
 SETTINGS = {
     "ESP_DISTRIBUTION": "balanced",
-    **{f"{esp.upper()}_BATCH_SIZE": str(BATCH) for esp in EspName},
-    **{f"{esp.upper()}_CONCURRENCY": str(CONCURRENCY) for esp in EspName},
+    **{f"{esp.upper()}_BATCH_SIZE": str(BATCH) for esp in SIMULATED},
+    **{f"{esp.upper()}_CONCURRENCY": str(CONCURRENCY) for esp in SIMULATED},
 }
 
 
@@ -31,7 +32,7 @@ SETTINGS = {
 def site(tmp_path: Path) -> Iterator[Site]:
     """Three ESPs that share the mails, small batches, and answers that take a moment."""
     with site_in(tmp_path, settings=SETTINGS) as site:
-        for esp in EspName:
+        for esp in SIMULATED:
             site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
         yield site
 
