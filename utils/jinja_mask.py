@@ -6,7 +6,7 @@ leave where it is: a comment between elements, a word inside tags, styles and co
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from jinja2 import Environment
 from jinja2.exceptions import TemplateSyntaxError
@@ -16,7 +16,14 @@ _BEGIN = {"variable_begin", "block_begin", "comment_begin", "raw_begin"}
 _END = {"variable_end", "block_end", "comment_end", "raw_end"}
 _WORD = re.compile(r"<!--cxj(\d+)j-->|cxj(\d+)j(?:=\"\")?", re.IGNORECASE)
 _TAKEN = re.compile(r"cxj\d+j", re.IGNORECASE)
-_RAW_TEXT = re.compile(r"<(style|script|title|textarea|xmp|noscript)\b[^>]*>", re.IGNORECASE)
+_OPENING = re.compile(r"<(?:(?P<empty>!---?>)|(?P<comment>!--)|[!?]|/|(?P<name>[a-zA-Z][^\s/>]*+))")
+_QUOTE_OR_END = re.compile(r"[\"'>]")
+_QUOTES = {quote: re.compile(quote) for quote in "\"'"}
+_COMMENT_END = re.compile("-->")
+_RAW_ENDS = {
+    tag: re.compile(f"</{tag}", re.IGNORECASE)
+    for tag in ("style", "script", "title", "textarea", "xmp", "noscript")
+}
 
 
 class CannotMask(ValueError):
@@ -85,54 +92,53 @@ class _Place:
     """Where in the HTML the end of what was read so far is."""
 
     def __init__(self) -> None:
-        self._state = "between"
-        self._ends_with = ""
+        self._read: Callable[[str, int], int] = self._between
+        self._raw = ""
+        """The tag that is open, if no tags but its own end are looked for behind it."""
+        self._end = _COMMENT_END
 
     @property
     def is_between_elements(self) -> bool:
-        return self._state == "between"
+        return self._read == self._between
 
     def after(self, html: str) -> None:
         """Read on. Looks only at what changes the place: tags, comments, raw text, quotes."""
-        rest = html
-        while rest:
-            rest = getattr(self, f"_{self._state}")(rest)
+        at = 0
+        while at < len(html):
+            at = self._read(html, at)
 
-    def _between(self, rest: str) -> str:
-        start = rest.find("<")
-        if start < 0:
-            return ""
-        if rest.startswith("<!--", start):
-            self._state, self._ends_with = "until", "-->"
-            return rest[start + 4 :]
-        raw = _RAW_TEXT.match(rest, start)
-        if raw is not None:
-            self._state, self._ends_with = "until", f"</{raw.group(1).lower()}"
-            return rest[raw.end() :]
-        if rest[start + 1 : start + 2].isalpha() or rest[start + 1 : start + 2] in ("/", "!"):
-            self._state = "tag"
-        return rest[start + 1 :]
+    def _between(self, html: str, at: int) -> int:
+        found = _OPENING.search(html, at)
+        if found is None:
+            return len(html)
+        if found["comment"]:
+            self._read, self._end = self._until, _COMMENT_END
+        elif not found["empty"]:
+            self._read, self._raw = self._tag, (found["name"] or "").lower()
+        return found.end()
 
-    def _tag(self, rest: str) -> str:
-        for place, letter in enumerate(rest):
-            if letter in "\"'":
-                self._state, self._ends_with = "quoted", letter
-                return rest[place + 1 :]
-            if letter == ">":
-                self._state = "between"
-                return rest[place + 1 :]
-        return ""
+    def _tag(self, html: str, at: int) -> int:
+        found = _QUOTE_OR_END.search(html, at)
+        if found is None:
+            return len(html)
+        if found.group() != ">":
+            self._read, self._end = self._quoted, _QUOTES[found.group()]
+        elif self._raw in _RAW_ENDS:
+            self._read, self._end = self._until, _RAW_ENDS[self._raw]
+        else:
+            self._read = self._between
+        return found.end()
 
-    def _quoted(self, rest: str) -> str:
-        end = rest.find(self._ends_with)
-        if end < 0:
-            return ""
-        self._state = "tag"
-        return rest[end + 1 :]
+    def _quoted(self, html: str, at: int) -> int:
+        return self._go_to_end(html, at, self._tag)
 
-    def _until(self, rest: str) -> str:
-        end = rest.lower().find(self._ends_with)
-        if end < 0:
-            return ""
-        self._state = "between" if self._ends_with == "-->" else "tag"
-        return rest[end + len(self._ends_with) :]
+    def _until(self, html: str, at: int) -> int:
+        self._raw = ""
+        return self._go_to_end(html, at, self._between if self._end is _COMMENT_END else self._tag)
+
+    def _go_to_end(self, html: str, at: int, then: Callable[[str, int], int]) -> int:
+        found = self._end.search(html, at)
+        if found is None:
+            return len(html)
+        self._read = then
+        return found.end()
