@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import unescape
 
+from utils.html_tokens import Kind, Token, attributes, tokens
 from utils.lint.jinja import MARK, Hidden
 from utils.lint.style import Look, Seen, Styles
-from utils.html_tokens import Kind, Token, attributes, tokens
 
 _EMPTY = frozenset(
     {
