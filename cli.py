@@ -9,6 +9,7 @@ from utils.environment import ensure_environment
 if __name__ == "__main__":
     ensure_environment()
 
+import logging
 import os
 from importlib import import_module
 
@@ -47,6 +48,7 @@ class _Commands(click.Group):
 def cli() -> None:
     """Email delivery: campaigns through SendGrid, Amazon SES and Postmark."""
     os.umask(0o077)
+    logging.basicConfig(level=logging.ERROR)  # what a command comes to, it tells itself
 
 
 if __name__ == "__main__":
