@@ -37,7 +37,15 @@ class Token(NamedTuple):
     name: str
     """Of the tag; of a `RAW`, of the tag round it."""
     text: str
-    """The text as written; of a `START`, its attributes as written."""
+    """The text as written; of a `START` or `END`, what follows the name."""
+
+    @property
+    def end(self) -> int:
+        """Where the token ends. What is between here and the next one is a comment."""
+        if self.kind is Kind.START or self.kind is Kind.END:
+            brackets = 2 if self.kind is Kind.START else 3
+            return self.place + brackets + len(self.name) + len(self.text)
+        return self.place + len(self.text)
 
 
 def tokens(html: str) -> Iterator[Token]:
@@ -85,8 +93,22 @@ def attributes(written: str) -> dict[str, str]:
     A mark of Jinja beside an attribute (`{% if … %}alt="…"{% endif %}`) is not part of it.
     """
     given: dict[str, str] = {}
+    for one in attribute_list(written):
+        given.setdefault(one.name, one.value)
+    return given
+
+
+class Attribute(NamedTuple):
+    name: str
+    value: str
+    start: int
+    end: int
+
+
+def attribute_list(written: str) -> Iterator[Attribute]:
+    """All attributes of a tag, also those that come twice, and where each is written."""
     for match in _ATTRIBUTE.finditer(written):
         name, *values = match.groups()
         value = next((value for value in values if value is not None), "")
-        given.setdefault(name.lower(), unescape(value) if "&" in value else value)
-    return given
+        value = unescape(value) if "&" in value else value
+        yield Attribute(name.lower(), value, match.start(), match.end())

@@ -7,6 +7,7 @@ leave where it is: a comment between elements, a word inside tags, styles and co
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 from jinja2 import Environment
 from jinja2.exceptions import TemplateSyntaxError
@@ -15,6 +16,10 @@ _LEXER = Environment(keep_trailing_newline=True)
 _BEGIN = {"variable_begin", "block_begin", "comment_begin", "raw_begin"}
 _END = {"variable_end", "block_end", "comment_end", "raw_end"}
 _WORD = re.compile(r"<!--cxj(\d+)j-->|cxj(\d+)j(?:=\"\")?", re.IGNORECASE)
+WORD_AS_COMMENT = re.compile(r"<!--(cxj\d+j)-->")
+WORD = re.compile(r"cxj\d+j")
+_RAW = re.compile(r"\{%[-+]?\s*raw\b")
+_LINE_END = re.compile(r"\r\n?")
 _TAKEN = re.compile(r"cxj\d+j", re.IGNORECASE)
 _OPENING = re.compile(r"<(?:(?P<empty>!---?>)|(?P<comment>!--)|[!?]|/|(?P<name>[a-zA-Z][^\s/>]*+))")
 _QUOTE_OR_END = re.compile(r"[\"'>]")
@@ -50,16 +55,18 @@ class Masked:
             written.append(text)
         self.html = "".join(written)
 
-    def restore(self, html: str) -> str:
-        """`html` with its Jinja back; `CannotMask` if a tool lost, doubled or moved a piece."""
-        found = [int(match.group(1) or match.group(2)) for match in _WORD.finditer(html)]
-        if found != list(range(len(self.pieces))):
-            raise CannotMask("a placeholder was moved, lost or doubled")
-        return self.unmask(html)
-
     def unmask(self, html: str) -> str:
         """`html` with every placeholder replaced, wherever it is now."""
         return _WORD.sub(lambda match: self.pieces[int(match.group(1) or match.group(2))], html)
+
+    @cached_property
+    def statements(self) -> frozenset[str]:
+        """The placeholders of `{% … %}`, which hold a template together wherever they stand."""
+        return frozenset(
+            f"cxj{number}j"
+            for number, piece in enumerate(self.pieces)
+            if piece.startswith("{%") and not _RAW.match(piece)
+        )
 
     def words_of(self, name: str) -> frozenset[str]:
         """The placeholders of `{{ … }}` pieces that say `name`."""
@@ -71,21 +78,25 @@ class Masked:
 
 def _split(source: str) -> Iterator[tuple[bool, str]]:
     """The template in pieces: Jinja or not, and the text."""
-    inside = ""
+    source = _LINE_END.sub("\n", source)  # as the lexer does
+    done = at = 0
     begun: str | None = None
     try:
         for _, kind, text in _LEXER.lex(source):
+            # Not always at `at`: the lexer leaves out the blanks before `{%-`.
+            start = source.index(text, at)
+            at = start + len(text)
             if begun is None and kind in _BEGIN:
-                begun, inside = kind, text
-            elif begun is not None:
-                inside += text
-                if kind in _END and kind.split("_")[0] == begun.split("_")[0]:
-                    yield True, inside
-                    begun = None
-            else:
-                yield False, text
+                yield False, source[done:start]
+                begun, done = kind.split("_")[0], start
+            elif begun is not None and kind in _END and kind.split("_")[0] == begun:
+                yield True, source[done:at]
+                begun, done = None, at
     except TemplateSyntaxError as error:
         raise CannotMask(str(error)) from error
+    if begun is not None:
+        raise CannotMask("a piece of Jinja has no end")
+    yield False, source[done:]
 
 
 class _Place:

@@ -5,116 +5,78 @@ our links kept from tracking, and the foot that the law and the mailbox provider
 import re
 from html import escape, unescape
 
-import css_inline
+from jinja2 import Environment, nodes
+from jinja2.exceptions import TemplateSyntaxError
 
-from config.esp_config import ESPS
+from utils.css_inlining import inline_css
+from utils.html_text import SILENT, to_text
 from utils.html_tokens import Kind, attributes, tokens
 from utils.jinja_mask import CannotMask, Masked
 
-NO_TRACK = " ".join(esp.no_track for esp in ESPS.values() if esp.no_track)
-"""On a link: each ESP leaves it alone."""
+NO_TRACK = ('clicktracking="off"', "ses:no-track", "data-pm-no-track")
+"""On a link: SendGrid, SES and Postmark leave it alone."""
 LINK = "unsubscribe_url"
 
-DEEPEST = 1_000
-"""css-inline recurses, and a page of 12,000 nested elements ends the process."""
-
-_EMPTY = frozenset(
-    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "wbr"}
-)
-_BLOCKS = frozenset(
-    {
-        *("address", "article", "aside", "blockquote", "body", "center", "dd", "div", "dl"),
-        *("dt", "fieldset", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6"),
-        *("header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "tr", "ul"),
-    }
-)
-_SPACED = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "table", "ul", "ol", "blockquote"})
-_SILENT = frozenset({"head", "template"})
-
-_INLINER = css_inline.CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
-_COMMENT = re.compile(r"<!--(cxj\d+j)-->")
-_TAG = re.compile(r"<[^<>]*>")
-_SPACE = re.compile(r"\s+")
+_LINK_MARK = "\x02"
+_JINJA = Environment(keep_trailing_newline=True)
+_JINJA_BEGINS = re.compile(r"\{[{%#]")
 _BODY_END = re.compile(r"</body\s*>", re.IGNORECASE)
-_TBODY = re.compile(r"</?tbody>", re.IGNORECASE)
-_STYLE = re.compile(r"<style\b", re.IGNORECASE)
-_BLANKS = re.compile(r"[ \t]+")
-_MANY_LINES = re.compile(r"\n{3,}")
+_SEPARATORS = re.compile(r"[\s,]+")
 
 
 def prepare(html: str | None, text: str | None, *, address: str) -> tuple[str | None, str]:
     """The parts as they are sent: HTML (if there is any) and text, still as templates.
 
-    `address` is the postal address of the sender. A template that has it, or an
-    unsubscribe link at its top level, keeps its own.
+    `address` is the postal address of the sender. A template that shows it, and an
+    unsubscribe link, to everybody keeps its own. What is ready stays as it is.
     """
     if html is None:
         assert text is not None
         return None, _foot_of_text(text, address)
-    made = _foot_of_html(_inline(html), address)
-    return _keep_from_tracking(made), _foot_of_text(text or to_text(html), address)
-
-
-def to_text(html: str) -> str:
-    """The text part of an HTML template, its Jinja where it was.
-
-    Not by a library: those rebuild the document first, which moves a `{% for %}` out of
-    its table.
-    """
-    try:
-        masked = Masked(html)
-    except CannotMask:
-        return ""
-    return masked.unmask(_TextWriter().read(_COMMENT.sub(r"\1", masked.html)))
+    made = inline_css(_keep_from_tracking(_foot_of_html(html, address)))
+    return made, _foot_of_text(text or to_text(html), address)
 
 
 def has_link(template: str) -> bool:
-    """Whether everybody's mail has the unsubscribe link: it is said outside `{% if %}` and the like."""
+    """Whether everybody's mail says the unsubscribe link: outside `{% if %}` and the like."""
+    return _LINK_MARK in _said_to_all(template)
+
+
+def _said_to_all(template: str) -> str:
+    """The text outside of all Jinja, with a mark where the unsubscribe link is said."""
     try:
-        pieces = Masked(template).pieces
-    except CannotMask:
-        return LINK in template
-    depth = 0
-    for piece in pieces:
-        words = piece.strip("{%-+ \n\t").split(None, 1)
-        word = words[0].rstrip("-+%}") if piece.startswith("{%") and words else ""
-        if word.startswith("end"):
-            depth -= 1
-        elif word in ("if", "for", "macro", "call", "filter", "with") or (
-            word == "set" and "=" not in piece
-        ):
-            depth += 1
-        elif not depth and piece.startswith("{{") and re.search(rf"\b{LINK}\b", piece):
-            return True
-    return False
+        body = _JINJA.parse(template.replace(_LINK_MARK, " ")).body
+    except (TemplateSyntaxError, RecursionError):  # not ours to report
+        return template.replace(LINK, _LINK_MARK)
+    pieces = (piece for node in body if isinstance(node, nodes.Output) for piece in node.nodes)
+    said = (
+        piece.data if isinstance(piece, nodes.TemplateData) else _LINK_MARK * _is_link(piece)
+        for piece in pieces
+    )
+    return "".join(said)
 
 
-def _inline(html: str) -> str:
-    """Styles of `<style>` elements put where they apply; some mail programs read no others."""
-    if not _STYLE.search(html):
-        return html
-    try:
-        masked = Masked(html)
-        if _depth(masked.html) > DEEPEST:
-            return html
-        inlined = _INLINER.inline(masked.html)
-        if not _TBODY.search(html):  # put in by the parser, on the wrong side of a {% for %}
-            inlined = _TBODY.sub("", inlined)
-        return masked.restore(inlined)
-    except (CannotMask, css_inline.InlineError, UnicodeError):
-        return html  # its styles stay in <style>, which most mail programs read
+def _is_link(node: nodes.Node | None) -> bool:
+    """Whether an expression always writes the link: by itself, filtered, or in a longer text."""
+    if isinstance(node, nodes.Filter):
+        return _is_link(node.node)
+    if isinstance(node, nodes.Concat):
+        return any(map(_is_link, node.nodes))
+    return isinstance(node, nodes.Name) and node.name == LINK
 
 
-def _depth(html: str) -> int:
-    """How deep its elements are nested, at most; those that nobody closes count too."""
-    depth = deepest = 0
-    for kind, _, name, _ in tokens(html):
-        if kind is Kind.START and name not in _EMPTY:
-            depth += 1
-            deepest = max(deepest, depth)
-        elif kind is Kind.END and name not in _EMPTY:
-            depth = max(0, depth - 1)
-    return deepest
+def _shown_to_all(html: str) -> str:
+    """What everybody sees of an HTML template, with a mark for the unsubscribe link."""
+    shown: list[str] = []
+    silent = 0
+    for kind, _, name, text in tokens(_said_to_all(html)):
+        if name in SILENT:
+            silent = max(0, silent + (1 if kind is Kind.START else -1))
+        elif kind is Kind.TEXT and not silent:
+            shown.append(unescape(text))
+        elif kind is Kind.START and name == "a" and _LINK_MARK in text:
+            shown.append(_LINK_MARK * (_LINK_MARK in attributes(text).get("href", "")))
+    return " ".join(shown)
 
 
 def _keep_from_tracking(html: str) -> str:
@@ -123,22 +85,23 @@ def _keep_from_tracking(html: str) -> str:
     except CannotMask:
         return html
     ours = masked.words_of(LINK)
-
     marked: list[str] = []
     done = 0
     for kind, place, name, text in tokens(masked.html):
-        is_ours = kind is Kind.START and name == "a" and any(word in text for word in ours)
-        if is_ours and "ses:no-track" not in text:
-            marked += (masked.html[done : place + 2], f" {NO_TRACK}")
+        if kind is Kind.START and name == "a" and any(word in text for word in ours):
+            given = attributes(text)
+            missing = [one for one in NO_TRACK if one.partition("=")[0] not in given]
+            marked += (masked.html[done : place + 2], *(f" {one}" for one in missing))
             done = place + 2
     return masked.unmask("".join([*marked, masked.html[done:]]))
 
 
 def _foot_of_html(html: str, address: str) -> str:
+    shown = _shown_to_all(html)
     lines = []
-    if _plain(escape(address)) not in _plain(html):
-        lines.append(escape(address))
-    if not has_link(html):
+    if _plain(address) not in _plain(shown):
+        lines.append("<br>".join(map(escape, _literal(address).splitlines())))
+    if _LINK_MARK not in shown:
         lines.append(f'<a href="{{{{ {LINK} }}}}">Unsubscribe</a>')
     if not lines:
         return html
@@ -149,61 +112,20 @@ def _foot_of_html(html: str, address: str) -> str:
 
 
 def _foot_of_text(text: str, address: str) -> str:
+    said = _said_to_all(text)
     lines = []
-    if _plain(address) not in _plain(text):
-        lines.append(address)
-    if not has_link(text):
+    if _plain(address) not in _plain(said):
+        lines.append(_literal(address))
+    if _LINK_MARK not in said:
         lines.append(f"Unsubscribe: {{{{ {LINK} }}}}")
     return text if not lines else "\n".join([text.rstrip("\n"), "", "-- ", *lines, ""])
 
 
+def _literal(address: str) -> str:
+    """An address is no template, whatever is in it."""
+    return "{% raw %}" + address + "{% endraw %}" if _JINJA_BEGINS.search(address) else address
+
+
 def _plain(text: str) -> str:
     """For comparing: the address may be broken into lines and set in capitals."""
-    return re.sub(r"[\s,]+", " ", unescape(_TAG.sub(" ", text))).strip().casefold()
-
-
-class _TextWriter:
-    """Writes text as it reads, so that nothing changes its place."""
-
-    def __init__(self) -> None:
-        self._out: list[str] = []
-        self._links: list[tuple[str, int]] = []
-
-    def read(self, html: str) -> str:
-        silent = 0
-        for kind, _, name, text in tokens(html):
-            if kind is Kind.START:
-                silent += name in _SILENT
-                self._start(name, text)
-            elif kind is Kind.END:
-                silent = max(0, silent - (name in _SILENT))
-                self._end(name)
-            elif kind is Kind.TEXT and not silent:
-                self._out.append(_SPACE.sub(" ", unescape(text)))
-        lines = (_BLANKS.sub(" ", line).strip() for line in "".join(self._out).split("\n"))
-        return _MANY_LINES.sub("\n\n", "\n".join(lines)).strip("\n") + "\n"
-
-    def _start(self, tag: str, written: str) -> None:
-        if tag == "br":
-            self._out.append("\n")
-        elif tag == "li":
-            self._out.append("\n- ")
-        elif tag in ("td", "th"):
-            self._out.append(" ")
-        elif tag == "img":
-            self._out.append(_SPACE.sub(" ", attributes(written).get("alt", "")))
-        elif tag == "a":
-            self._links.append((attributes(written).get("href", ""), len(self._out)))
-        elif tag in _BLOCKS:
-            self._out.append("\n\n" if tag in _SPACED else "\n")
-
-    def _end(self, tag: str) -> None:
-        if tag == "a" and self._links:
-            self._close_link(*self._links.pop())
-        elif tag in _BLOCKS:
-            self._out.append("\n\n" if tag in _SPACED else "\n")
-
-    def _close_link(self, href: str, start: int) -> None:
-        said = "".join(self._out[start:]).strip()
-        if href and not href.startswith("#") and href.removeprefix("mailto:") != said:
-            self._out.append(f" ({href})" if said else href)
+    return _SEPARATORS.sub(" ", text).strip().casefold()
