@@ -62,6 +62,7 @@ PLACES = {
     "the name of an attribute": "<p data-{{ attributes.a }}='1'>1</p>",
     "the name of a tag": "<h{{ attributes.a }}>1</h{{ attributes.a }}><p>1</p>",
     "a comment": "<p>a<!-- {{ first_name }} > -->b</p>",
+    "a comment of one word": "<!--{{ email }}--><p>1</p><!--{% if tags %}x{% endif %}-->",
     "Outlook only": "<!--[if mso]><table><tr><td>{{ first_name }}</td></tr></table><![endif]--><p>1</p>",
     "all but Outlook": "<!--[if !mso]><!--><table>{% for i in tags %}<tr><td>{{ i }}</td></tr>"
     "{% endfor %}</table><!--<![endif]--><p>1</p>",
@@ -109,7 +110,7 @@ def styled(html: str) -> str:
 
 def bare(html: str) -> str:
     """Without the styles of elements, and without blanks."""
-    pattern = r"""[\s/]style(?:=(?:"[^"]*"|'[^']*'))?(?=[\s/>])"""
+    pattern = r"""[\s/]style(?:=(?:"[^"]*"|'[^']*'))?(?=[\s/<>])"""
     return "".join(re.sub(pattern, " ", html).split())
 
 
@@ -195,6 +196,8 @@ def test_no_file_of_ours_is_read(tmp_path: Path) -> None:
         ("<p {% if tags %}class=x{% endif %} id={{ x }}>x</p>", "{% if tags %}{% endif %}\n\nx\n"),
         ("<p style='display:none'>{% if 1 %}a{% endif %}{{ b }}</p>x", "{% if 1 %}{% endif %}x\n"),
         ("<p>{% raw %}{{ x }}{% endraw %}</p>", "{% raw %}{{ x }}{% endraw %}\n"),
+        ("<h{% if tags %}1{% endif %}>x</h1>", ""),
+        ("<a href='#{% if tags %}1{% endif %}'>x</a>", ""),
         # and what is no Jinja in the HTML does not become it
         ("&#123;&#123; x }} {&#123;% y %}", '{{ "{" }}{ x }} {{ "{" }}{{ "{" }}% y %}\n'),
         ("<p>{<b>{{ email }}</b>}</p>", '{{ "{" }}{{ email }}}\n'),

@@ -10,7 +10,7 @@ from html import unescape
 
 from utils.css_inlining import EMPTY
 from utils.html_tokens import Kind, Token, attribute_list, attributes, tokens
-from utils.jinja_mask import WORD, WORD_AS_COMMENT, CannotMask, Masked
+from utils.jinja_mask import WORD, CannotMask, Masked
 
 SILENT = frozenset({"head", "template"})
 """What is in these elements, nobody sees. (What is in <style> and the like is no text.)"""
@@ -35,14 +35,21 @@ _BRACE = '{{ "{" }}'
 
 
 def to_text(html: str) -> str:
-    """The text of a template; empty if its Jinja cannot be told from its HTML."""
+    """The text of a template; empty if its Jinja and its HTML cannot be told apart, as where
+    an `{% if %}` stands in the name of a tag."""
     try:
         masked = Masked(html)
     except CannotMask:
         return ""
-    page = WORD_AS_COMMENT.sub(r"\1", masked.html)
+    page = masked.as_words()
     text = _Writer(masked.statements).read(page)
+    if _statements(text, masked.statements) != _statements(page, masked.statements):
+        return ""
     return masked.unmask(_LIVE_BRACE.sub(lambda _: _BRACE, text))
+
+
+def _statements(text: str, statements: Collection[str]) -> list[str]:
+    return [word for word in WORD.findall(text) if word in statements] if "cxj" in text else []
 
 
 class _Writer:
@@ -77,8 +84,7 @@ class _Writer:
         return _MANY_LINES.sub("\n\n", "\n".join(lines)).strip("\n") + "\n"
 
     def _keep_statements(self, text: str) -> None:
-        if "cxj" in text:
-            self._out += [word for word in WORD.findall(text) if word in self._statements]
+        self._out += _statements(text, self._statements)
 
     def _start(self, token: Token) -> None:
         tag, shown = token.name, _SHOWN.get(token.name)

@@ -15,12 +15,12 @@ from jinja2.exceptions import TemplateSyntaxError
 _LEXER = Environment(keep_trailing_newline=True)
 _BEGIN = {"variable_begin", "block_begin", "comment_begin", "raw_begin"}
 _END = {"variable_end", "block_end", "comment_end", "raw_end"}
-_WORD = re.compile(r"<!--cxj(\d+)j-->|cxj(\d+)j(?:=\"\")?", re.IGNORECASE)
-WORD_AS_COMMENT = re.compile(r"<!--(cxj\d+j)-->")
+_AS_COMMENT = re.compile(r"<!--cxk(\d+)j-->")
 WORD = re.compile(r"cxj\d+j")
+_EITHER = re.compile(r"<!--cxk(\d+)j-->|cxj(\d+)j")
 _RAW = re.compile(r"\{%[-+]?\s*raw\b")
 _LINE_END = re.compile(r"\r\n?")
-_TAKEN = re.compile(r"cxj\d+j", re.IGNORECASE)
+_TAKEN = re.compile(r"cx[jk]\d+j", re.IGNORECASE)
 _OPENING = re.compile(r"<(?:(?P<empty>!---?>)|(?P<comment>!--)|[!?]|/|(?P<name>[a-zA-Z][^\s/>]*+))")
 _QUOTE_OR_END = re.compile(r"[\"'>]")
 _QUOTES = {quote: re.compile(quote) for quote in "\"'"}
@@ -47,17 +47,22 @@ class Masked:
         place = _Place()
         for is_jinja, text in _split(source):
             if is_jinja:
-                word = f"cxj{len(self.pieces)}j"
+                number = len(self.pieces)
                 self.pieces.append(text)
-                text = f"<!--{word}-->" if place.is_between_elements else word
+                # Not the same word in a comment of ours as in one of the template's.
+                text = f"<!--cxk{number}j-->" if place.is_between_elements else f"cxj{number}j"
             else:
                 place.after(text)
             written.append(text)
         self.html = "".join(written)
 
+    def as_words(self) -> str:
+        """`html` with words also where comments stand for pieces."""
+        return _AS_COMMENT.sub(r"cxj\1j", self.html)
+
     def unmask(self, html: str) -> str:
         """`html` with every placeholder replaced, wherever it is now."""
-        return _WORD.sub(lambda match: self.pieces[int(match.group(1) or match.group(2))], html)
+        return _EITHER.sub(lambda match: self.pieces[int(match.group(1) or match.group(2))], html)
 
     @cached_property
     def statements(self) -> frozenset[str]:
