@@ -94,6 +94,10 @@ class CampaignEngine:
 
     def start(self) -> None:
         """Begin: take over sending as soon as no other process has it."""
+        # Before the thread: SDKs take half a second to import, and who may send can.
+        self._floor.adapters = {
+            esp: self._build(config) for esp, config in self._floor.configs.items()
+        }
         self._thread.start()
 
     @property
@@ -181,9 +185,6 @@ class CampaignEngine:
         if unknown:
             log.warning("%d sends were under way when the last process ended: unknown", unknown)
         self._sending.set()
-        self._floor.adapters = self._floor.adapters or {
-            esp: self._build(config) for esp, config in self._floor.configs.items()
-        }
         self._wait_until = time.monotonic() + WAIT_FOR_ACCOUNTS_S
 
     def _pause_stale(self, session: Session) -> None:
