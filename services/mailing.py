@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from database.models import Campaign
 from services.base import Batch, Message, Recipient
 from services.campaigns import NewCampaign
-from utils.personalisation import Person, Template
+from utils.personalisation import Person, Slots, Template, TemplateError
 from utils.tokens import NOBODY_LINK, UnsubscribeLink, send_ref, unsubscribe_token
 
 ONE_CLICK = {"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
@@ -105,16 +105,7 @@ class Mailing:
                 send_id=send.send_id,
             )
         )
-        slots = self._template.slots(
-            Person(
-                email=send.email,
-                first_name=send.first_name,
-                last_name=send.last_name,
-                attributes=send.attributes,
-                tags=send.tags,
-                unsubscribe_url=url,
-            )
-        )
+        slots = self._slots(send, url)
         return Recipient(
             send_ref=send_ref(
                 self._identity.hash_key,
@@ -128,6 +119,20 @@ class Mailing:
             text=slots.text,
             headers={"List-Unsubscribe": f"<{url}>"},
         )
+
+    def _slots(self, send: Send, unsubscribe_url: str) -> Slots:
+        person = Person(
+            email=send.email,
+            first_name=send.first_name,
+            last_name=send.last_name,
+            attributes=send.attributes,
+            tags=send.tags,
+            unsubscribe_url=unsubscribe_url,
+        )
+        try:
+            return self._template.slots(person)
+        except TemplateError as error:  # over what is known of this one
+            raise TemplateError(error.field, f"{error} (for send {send.send_id})") from error
 
 
 def _list_id(from_email: str) -> str:
