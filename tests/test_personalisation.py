@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.settings import ROOT
 from services.base import Skeleton
 from utils.personalisation import (
     LONGEST_SUBJECT,
@@ -18,7 +19,11 @@ from utils.personalisation import (
     Template,
     TemplateError,
 )
-from utils.template_sandbox import text_of
+from utils.template_filters import FILTERS
+from utils.template_guard import MOST_NODES
+from utils.template_language import LONGEST_RANGE
+from utils.template_questions import TESTS
+from utils.template_sandbox import LONGEST_TEXT, MOST_CHARS, MOST_STEPS, text_of
 
 CAMPAIGN = {"id": 7, "name": "Spring", "subject": "Hello"}
 ANN = Person(
@@ -169,7 +174,7 @@ SAID = {
     "{{ 'a b c d e f g h'|truncate(9) }} {{ 'abcdefghijk'|truncate(5, true, '…', 0) }}": "a b c... abcd…",
     "{{ ' a '|trim }}{{ 'xax'|trim('x') }} {{ 'a<b>b</b>'|striptags }} {{ 'a b c'|wordcount }}": "aa ab 3",
     "{{ 'aXbX'|replace('X', '-') }} {{ 'aaa'|replace('a', 'b', 2) }} {{ 'a'|replace('', 'x') }}": "a-b- bba a",
-    "{{ 'a b/ü&c'|urlencode }} {{ '<'|e }}{{ 5|string }}": "a%20b/%C3%BC%26c &lt;5",
+    "{{ 'a b/ü&c'|urlencode }} {{ '<'|e }}{{ 5|string }}": "a%20b/%C3%BC%26c <5",
     "static": "static",
     "": "",
 }
@@ -178,6 +183,27 @@ SAID = {
 @pytest.mark.parametrize(("source", "expected"), SAID.items())
 def test_what_a_person_reads(source: str, expected: str) -> None:
     assert shown(source) == expected
+
+
+PAGE = (ROOT / "docs/templates.md").read_text()
+ROWS = re.findall(r"^\| `(.*)` \| `(.*)` \|$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("source", "expected"), ROWS)
+def test_the_page_about_templates_tells_the_truth(source: str, expected: str) -> None:
+    assert shown(source.replace("\\|", "|")) == expected
+
+
+def test_the_page_about_templates_is_complete() -> None:
+    assert len(ROWS) == PAGE.count("\n| `")
+    said = {word for part in re.findall(r"`([^`]*)`", PAGE) for word in part.split()}
+    assert set(FILTERS) <= said
+    assert {name for name in TESTS if name.isalpha()} - set(COMPARISONS) <= said
+    for limit in (MOST_NODES, MOST_STEPS, MOST_CHARS, LONGEST_TEXT, LONGEST_RANGE):
+        assert f"{limit:,}" in PAGE
+
+
+COMPARISONS = ("eq", "equalto", "ne", "gt", "greaterthan", "ge", "lt", "lessthan", "le")
 
 
 ESCAPED = {

@@ -193,4 +193,6 @@ _ALL_FILTERS = {name: _metered(name, one) for name, one in FILTERS.items()} | RE
 _ALL_TESTS = {name: _metered_test(name, one) for name, one in TESTS.items()}
 
 ESCAPING = Sandbox(autoescape=True, filters=_ALL_FILTERS, tests=_ALL_TESTS)
-PLAIN = Sandbox(autoescape=False, filters=_ALL_FILTERS, tests=_ALL_TESTS)
+# In a text there is nothing to escape, also where it is made from HTML that says so.
+_AS_IT_IS = dict.fromkeys(("e", "escape"), _ALL_FILTERS["string"])
+PLAIN = Sandbox(autoescape=False, filters=_ALL_FILTERS | _AS_IT_IS, tests=_ALL_TESTS)
