@@ -264,7 +264,7 @@ def test_a_dry_run_tells_what_would_happen_and_stores_nothing(
         "sandbox": True,
     }
     assert call(client, "GET", "/campaigns").get_json()["campaigns"] == []
-    assert simulator.accepted() == dict.fromkeys(EspName, 0)
+    assert simulator.accepted() == dict.fromkeys(SIMULATED, 0)
 
 
 def test_a_dry_run_counts_who_would_be_left_out_as_the_campaign_does(client: FlaskClient) -> None:

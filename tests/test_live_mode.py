@@ -48,7 +48,7 @@ def test_each_of_2500_is_accepted_once_and_no_limit_is_broken(site: Site, server
     mails = site.simulator.mails(limit=None)
     assert Counter(mail.recipient for mail in mails) == Counter(site.people)
     assert site.simulator.limit_violations == {}
-    assert site.simulator.rendering_failures() == dict.fromkeys(EspName, 0)
+    assert site.simulator.rendering_failures() == dict.fromkeys(SIMULATED, 0)
     assert [mail for mail in mails if not can_be_left(mail, server)] == []
 
 

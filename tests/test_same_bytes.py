@@ -12,7 +12,7 @@ from services.base import Batch, EspAdapter, Outcome
 from services.content import prepared
 from services.mailing import Identity, Mailing, Sample
 from services.simulator.records import Mail
-from services.simulator.server import Simulator
+from services.simulator.server import SIMULATED, Simulator
 from tests.rig import NEW, configs_at
 
 ADDRESS = "Example Ltd, 1 Example Street"
@@ -157,9 +157,9 @@ def test_the_same_bytes_arrive_through_all_three(
             **recipient.headers,
         }
         mails = simulator.mails(to=recipient.address)
-        assert {mail.esp: bytes_of(mail) for mail in mails} == dict.fromkeys(EspName, expected)
+        assert {mail.esp: bytes_of(mail) for mail in mails} == dict.fromkeys(SIMULATED, expected)
     assert simulator.limit_violations == {}
-    assert simulator.rendering_failures() == dict.fromkeys(EspName, 0)
+    assert simulator.rendering_failures() == dict.fromkeys(SIMULATED, 0)
 
 
 THIRTY_LINES = "\n".join(
@@ -188,5 +188,5 @@ def test_calls_stay_at_the_batch_size_also_with_conditions_and_loops(
     ]
     batch = mailing({"subject": "Hi {{ first_name }}", "html": html}).batch(people)
     assert {esp: adapter.fit(batch) for esp, adapter in adapters.items()} == dict.fromkeys(
-        EspName, 50
+        SIMULATED, 50
     )

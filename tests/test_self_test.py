@@ -17,6 +17,7 @@ from services import self_test
 from services.base import Account
 from services.self_test import Finding, Verdict
 from services.simulator.modes import Mode, Scope
+from services.simulator.server import SIMULATED
 from services.system import System
 from tests.web import API_KEY, SECRET_KEY, system
 
@@ -59,7 +60,7 @@ def test_an_installation_that_works_passes_and_nothing_is_left_behind(sandbox: S
         ]
     assert counts == [0, 0, 0]
     assert sandbox.simulator is not None
-    assert sandbox.simulator.accepted() == dict.fromkeys(EspName, 0)
+    assert sandbox.simulator.accepted() == dict.fromkeys(SIMULATED, 0)
     sandbox.simulator.stop()
 
 

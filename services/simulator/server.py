@@ -210,7 +210,7 @@ class Simulator:
 
     def accepted(self) -> dict[EspName, int]:
         """Mails taken per ESP, rendering failures included: the ESP said yes to them."""
-        return self.ledger.accepted()
+        return _simulated(self.ledger.accepted())
 
     def accepted_sends(self) -> list[tuple[EspName, str, str | None]]:
         """ESP, recipient and our id of every mail taken, oldest first."""
@@ -222,7 +222,7 @@ class Simulator:
 
     def rendering_failures(self) -> dict[EspName, int]:
         """Mails that SES took and could not fill in, so that nobody got them."""
-        return self.ledger.rendering_failures()
+        return _simulated(self.ledger.rendering_failures())
 
     def calls(self, esp: EspName | None = None) -> list[Call]:
         """Every request that an ESP got, oldest first."""
@@ -301,6 +301,10 @@ class Simulator:
             asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
         else:
             self._loop.run_until_complete(work)
+
+
+def _simulated(counts: Mapping[EspName, int]) -> dict[EspName, int]:
+    return {esp: counts[esp] for esp in SIMULATED}
 
 
 def _check_simulated(esp: EspName) -> None:
