@@ -22,6 +22,7 @@ from list_manager import (
     suppression_of,
 )
 from lists import fields
+from lists.engagement import interest_of, score
 from utils.addresses import Address, InvalidAddress, normalise
 
 api = APIBlueprint("subscribers", __name__)
@@ -70,7 +71,8 @@ class ConsentAnswer(Answer):
 class SubscriberFields(Answer):
     email: str
     status: str
-    engagement_score: float | None
+    engagement_score: int
+    tier: str | None
     first_name: str | None
     last_name: str | None
     attributes: dict[str, JsonValue]
@@ -125,7 +127,7 @@ def add(body: AddSubscriberBody) -> tuple[dict[str, Any], int]:
     if added.outcome is AddedAs.SUPPRESSED or added.subscriber is None:
         raise _left_alone(added)
     answer = AddedAnswer(
-        subscriber=_fields(added.subscriber, None), suggestion=person.address.suggestion
+        subscriber=_fields(added.subscriber, None, now), suggestion=person.address.suggestion
     )
     return answer.model_dump(mode="json"), 201 if added.outcome is AddedAs.CREATED else 200
 
@@ -141,8 +143,9 @@ def find(path: SubscriberPath) -> dict[str, Any]:
             raise Problem("not-found", f"That is not an address: {error.reason}.") from error
         if subscriber is None:
             raise Problem("not-found", "Nobody with this address is on the list.")
-        suppression = suppression_of(session, subscriber.email_hash, system.clock())
-        answer = SubscriberAnswer(subscriber=_fields(subscriber, suppression))
+        now = system.clock()
+        suppression = suppression_of(session, subscriber.email_hash, now)
+        answer = SubscriberAnswer(subscriber=_fields(subscriber, suppression, now))
     return answer.model_dump(mode="json")
 
 
@@ -183,11 +186,14 @@ def _left_alone(added: Added) -> Problem:
     )
 
 
-def _fields(subscriber: Subscriber, suppression: Suppression | None) -> SubscriberFields:
+def _fields(
+    subscriber: Subscriber, suppression: Suppression | None, now: datetime
+) -> SubscriberFields:
     return SubscriberFields(
         email=subscriber.email,
         status=subscriber.status,
-        engagement_score=subscriber.engagement_score,
+        engagement_score=score(interest_of(subscriber), now),
+        tier=subscriber.tier,
         first_name=subscriber.first_name,
         last_name=subscriber.last_name,
         attributes=subscriber.attributes,

@@ -37,6 +37,8 @@ class EspConfig:
 
     adapter: ClassVar[str]
     """Who talks to it. Only the name: SDKs are heavy (boto3 takes 0.4 s to import)."""
+    webhooks: ClassVar[str]
+    """Who reads its webhooks, a `services.events.WebhookReader`; only the name, too."""
     key: ClassVar[str]
     """The variable without which the ESP is not used."""
     largest_batch: ClassVar[int]
@@ -100,6 +102,7 @@ class EspConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendGridConfig(EspConfig):
     adapter = "services.sendgrid.SendGridAdapter"
+    webhooks = "services.sendgrid_webhooks.SendGridWebhooks"
     key = "SENDGRID_API_KEY"
     largest_batch = 1000
     no_track = 'clicktracking="off"'
@@ -119,6 +122,7 @@ class SendGridConfig(EspConfig):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SesConfig(EspConfig):
     adapter = "services.amazon_ses.SesAdapter"
+    webhooks = "services.amazon_ses_webhooks.SesWebhooks"
     key = "AWS_ACCESS_KEY_ID"
     largest_batch = 50
     day_rolls = True
@@ -164,6 +168,7 @@ class SesConfig(EspConfig):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostmarkConfig(EspConfig):
     adapter = "services.postmark.PostmarkAdapter"
+    webhooks = "services.postmark_webhooks.PostmarkWebhooks"
     key = "POSTMARK_API_KEY"
     largest_batch = 500
     no_track = "data-pm-no-track"

@@ -1,22 +1,34 @@
-"""The adapter of each ESP; a module is imported when its ESP is configured.
+"""The adapter of each ESP, and the reader of its webhooks; a module is imported when its ESP is configured.
 
 Which class it is, `config.esp_config` says: by name, since the SDKs are heavy.
 """
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from config.esp_config import ESPS, EspConfig, EspName
 from services.base import EspAdapter
+from services.events import WebhookReader
 
 
 def adapter_class(esp: EspName) -> Callable[..., EspAdapter]:
     """Takes the configuration of that ESP; its constructor may take more."""
-    module, _, name = ESPS[esp].adapter.rpartition(".")
-    found: Callable[..., EspAdapter] = getattr(import_module(module), name)
+    found: Callable[..., EspAdapter] = _named(ESPS[esp].adapter)
     return found
 
 
 def build_adapter(config: EspConfig) -> EspAdapter:
     """The adapter of the ESP that `config` is for."""
     return adapter_class(config.name)(config)
+
+
+def build_webhook_reader(config: EspConfig) -> WebhookReader:
+    """The reader of the webhooks of the ESP that `config` is for."""
+    reader: WebhookReader = _named(ESPS[config.name].webhooks)(config)
+    return reader
+
+
+def _named(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)

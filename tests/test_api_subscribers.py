@@ -49,7 +49,8 @@ def test_a_new_person_is_answered_201_and_found_again(client: FlaskClient) -> No
     fields = {
         "email": "Ann@example.com",
         "status": "active",
-        "engagement_score": None,
+        "engagement_score": 37,
+        "tier": None,
         "first_name": "Ann",
         "last_name": "Lee",
         "attributes": ANN["attributes"],

@@ -57,6 +57,7 @@ LAYERS: dict[str, int] = {
     "services.wire": 2,
     # 1: words and tools
     "services.base": 1,
+    "services.events": 1,
     "utils": 1,
     # 0: a leaf
     "config": 0,

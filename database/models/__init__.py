@@ -23,17 +23,20 @@ from database.models.esps import (
     EspState,
     QuotaWindow,
 )
-from database.models.events import Bounce, BounceClass, Complaint, WebhookEvent
+from database.models.events import Bounce, Complaint, WebhookEvent
 from database.models.people import (
+    EngagementCount,
+    EngagementTier,
+    OptIn,
     Segment,
     Subscriber,
     SubscriberCount,
     SubscriberDay,
     SubscriberStatus,
     Suppression,
-    SuppressionReason,
 )
 from database.models.system import Installation
+from services.events import BounceClass, EventKind, SuppressionReason
 
 __all__ = [
     "Base",
@@ -48,12 +51,16 @@ __all__ = [
     "Complaint",
     "Delivery",
     "EmailSend",
+    "EngagementCount",
+    "EngagementTier",
     "EspPerformance",
     "EspPerformanceDay",
     "EspQuota",
     "EspState",
+    "EventKind",
     "IdempotencyKey",
     "Installation",
+    "OptIn",
     "QuotaWindow",
     "Segment",
     "SendBatch",

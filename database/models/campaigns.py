@@ -91,6 +91,20 @@ class TallyKind(StrEnum):
     """Key: an ESP name."""
     FAILOVER = "failover"
     """Key: `from>to`, ESP names. Sends that one refused and the other got."""
+    # What events told, each by `esp/mailbox provider`, each send once.
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    HARD_BOUNCED = "hard_bounced"
+    SOFT_BOUNCED = "soft_bounced"
+    BLOCKED = "blocked"
+    DROPPED = "dropped"
+    COMPLAINED = "complained"
+    OPENED = "opened"
+    CLICKED = "clicked"
+    UNSUBSCRIBED = "unsubscribed"
+    MACHINE_OPENED = "machine_opened"
+    """By a machine on the reader's behalf: it says where the mail is, not who read it."""
+    MACHINE_CLICKED = "machine_clicked"
 
 
 class Campaign(Base):
@@ -214,6 +228,11 @@ class EmailSend(Base):
     delivery: Mapped[Delivery] = mapped_column(
         stored_by_value(Delivery), default=Delivery.NONE, server_default="none"
     )
+    delivered_at: Mapped[datetime | None]
+    heard: Mapped[Counter]
+    """A bit for each kind of event that was told of it; each counts once."""
+    interest: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """What its person did with it: 0 (nothing) to 1."""
     opened: Mapped[bool] = mapped_column(default=False, server_default=false())
     clicked: Mapped[bool] = mapped_column(default=False, server_default=false())
     unsubscribed: Mapped[bool] = mapped_column(default=False, server_default=false())

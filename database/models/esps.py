@@ -49,6 +49,14 @@ class EspState(Base):
     account_monthly_others: Mapped[int | None]
     account_detail: Mapped[str | None] = mapped_column(Text)
     account_at: Mapped[datetime | None]
+    last_event_at: Mapped[datetime | None]
+    """When a genuine webhook call of it came in last."""
+    unheard: Mapped[Counter]
+    """Sends that it accepted since then."""
+    unheard_since: Mapped[datetime | None]
+    suppressions_pulled_at: Mapped[datetime | None]
+    suppressions_pushed_through: Mapped[Counter]
+    """The last row of our `suppressions` that its own list has."""
 
 
 class EspQuota(Base):
@@ -75,6 +83,15 @@ class EspPerformance(Base):
     successes: Mapped[float] = mapped_column(default=0.0, server_default="0")
     failures: Mapped[float] = mapped_column(default=0.0, server_default="0")
     decayed_at: Mapped[datetime]
+    window_from: Mapped[datetime | None]
+    """Outcomes of mails that were claimed before are not of this window."""
+    window_claimed: Mapped[Counter]
+    window_outcomes: Mapped[Counter]
+    window_blocks: Mapped[Counter]
+    rests_until: Mapped[datetime | None]
+    """Too much was blocked: this mailbox provider's mail goes through others until then."""
+    rest_s: Mapped[Counter]
+    """How long it rested last; doubles while blocks go on."""
 
 
 class EspPerformanceDay(Base):
@@ -94,4 +111,5 @@ class EspPerformanceDay(Base):
     delivered: Mapped[Counter]
     bounced: Mapped[Counter]
     blocked: Mapped[Counter]
+    soft_bounced: Mapped[Counter]
     complained: Mapped[Counter]

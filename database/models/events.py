@@ -1,37 +1,42 @@
 """What ESPs told us about sends, once each."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Index, String, Text, UniqueConstraint
+from sqlalchemy import Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from config.esp_config import EspName
 from database.models.base import Base, Id, Json, stored_by_value
-
-
-class BounceClass(StrEnum):
-    """What a bounce means for the next mail to that address."""
-
-    HARD = "hard"
-    """No such mailbox: never again."""
-    SOFT = "soft"
-    """Full, slow or away: the next campaign may try."""
-    BLOCKED = "blocked"
-    """Refused for who sent it or what it said: not the recipient's fault."""
+from services.events import BounceClass, EventKind
 
 
 class WebhookEvent(Base):
     """One event of an ESP, once: (esp, event_key) makes its redelivery harmless."""
 
     __tablename__ = "webhook_events"
-    __table_args__ = (UniqueConstraint("esp", "event_key"),)
+    __table_args__ = (
+        UniqueConstraint("esp", "event_key"),
+        Index(
+            "ix_webhook_events_touches",
+            "send_id",
+            sqlite_where=text("kind IN ('opened', 'clicked')"),
+            postgresql_where=text("kind IN ('opened', 'clicked')"),
+        ),
+        Index(
+            "ix_webhook_events_origin",
+            "origin",
+            "occurred_at",
+            sqlite_where=text("origin IS NOT NULL"),
+            postgresql_where=text("origin IS NOT NULL"),
+        ),
+        Index("ix_webhook_events_received_at", "received_at"),
+    )
 
     id: Mapped[Id]
     esp: Mapped[EspName] = mapped_column(stored_by_value(EspName))
     event_key: Mapped[str] = mapped_column(String(200))
-    kind: Mapped[str] = mapped_column(String(32))
+    kind: Mapped[EventKind] = mapped_column(stored_by_value(EventKind))
     send_id: Mapped[int | None]
     campaign_id: Mapped[int | None]
     subscriber_id: Mapped[int | None]
@@ -39,6 +44,12 @@ class WebhookEvent(Base):
     received_at: Mapped[datetime]
     payload: Mapped[dict[str, Any] | None] = mapped_column(Json)
     """Raw, for 30 days; then, or when the person is erased, gone."""
+    agent: Mapped[str | None] = mapped_column(String(16))
+    """Of an open or click: what its own evidence says did it (`lists.touches.Agent`)."""
+    link: Mapped[int | None]
+    """Of a click: a hash of the address that was clicked."""
+    origin: Mapped[int | None]
+    """Of an open or click by no known proxy: a hash of its network and user agent."""
 
 
 class Bounce(Base):
@@ -48,6 +59,7 @@ class Bounce(Base):
     __table_args__ = (Index("ix_bounces_subscriber_id", "subscriber_id"),)
 
     id: Mapped[Id]
+    event_id: Mapped[int | None] = mapped_column(index=True, unique=True)
     esp: Mapped[EspName] = mapped_column(stored_by_value(EspName))
     send_id: Mapped[int | None]
     campaign_id: Mapped[int | None]
@@ -66,6 +78,7 @@ class Complaint(Base):
     __table_args__ = (Index("ix_complaints_subscriber_id", "subscriber_id"),)
 
     id: Mapped[Id]
+    event_id: Mapped[int | None] = mapped_column(index=True, unique=True)
     esp: Mapped[EspName] = mapped_column(stored_by_value(EspName))
     send_id: Mapped[int | None]
     campaign_id: Mapped[int | None]

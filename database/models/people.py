@@ -8,6 +8,7 @@ from sqlalchemy import Date, Index, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from database.models.base import Base, Counter, Id, Name, stored_by_value
+from services.events import SuppressionReason
 
 
 class SubscriberStatus(StrEnum):
@@ -24,25 +25,24 @@ class SubscriberStatus(StrEnum):
     """Showed no sign of life for long; only a re-engagement may reach them."""
 
 
-class SuppressionReason(StrEnum):
-    """Why an address must not be written to; `LIFTED` takes back all rows before it."""
+class EngagementTier(StrEnum):
+    """How much a person cares for our mail, by their score (`lists.engagement`)."""
 
-    UNSUBSCRIBED = "unsubscribed"
-    HARD_BOUNCE = "hard_bounce"
-    SOFT_BOUNCE = "soft_bounce"
-    COMPLAINT = "complaint"
-    ESP_INACTIVE = "esp_inactive"
-    """An ESP holds the address inactive and would not deliver to it."""
-    MANUAL = "manual"
-    LIFTED = "lifted"
-    """A confirmed opt-in newer than what it lifts; the evidence is in the row."""
+    HOT = "hot"
+    WARM = "warm"
+    COOLING = "cooling"
+    RE_ENGAGE = "re_engage"
+    SUNSET = "sunset"
 
 
 class Subscriber(Base):
     """A person on the list: one normalised address."""
 
     __tablename__ = "subscribers"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (
+        Index("ix_subscribers_tier_until", "tier_until"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[Id]
     email: Mapped[str] = mapped_column(String(320))
@@ -60,11 +60,18 @@ class Subscriber(Base):
     consent_source: Mapped[Name | None]
     consent_ip: Mapped[str | None] = mapped_column(String(45))
     consent_at: Mapped[datetime | None]
-    engagement_score: Mapped[float | None]
-    engagement_positive: Mapped[float] = mapped_column(default=0.0, server_default="0")
-    """Decayed sum of signs of interest, as of `engagement_at`."""
-    engagement_negative: Mapped[float] = mapped_column(default=0.0, server_default="0")
-    engagement_at: Mapped[datetime | None]
+    interest: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """Decayed sum, over the mails delivered, of what was done with each; as of `interest_at`."""
+    interest_mails: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """Decayed number of mails delivered, as of `interest_at`."""
+    interest_at: Mapped[datetime | None]
+    last_interest_at: Mapped[datetime | None]
+    """The newest open or click that a person made, as far as we can tell."""
+    last_delivered_at: Mapped[datetime | None]
+    tier: Mapped[EngagementTier | None] = mapped_column(stored_by_value(EngagementTier))
+    """Of people who are written to; others have none."""
+    tier_until: Mapped[datetime | None]
+    """When the score leaves the tier if nothing happens until then."""
     soft_bounces: Mapped[Counter]
     """Since the last delivery, on `soft_bounce_days` different days."""
     soft_bounce_days: Mapped[Counter]
@@ -115,6 +122,40 @@ class SubscriberCount(Base):
         stored_by_value(SubscriberStatus), primary_key=True
     )
     n: Mapped[Counter]
+
+
+class EngagementCount(Base):
+    """How many subscribers are in a tier now; kept in the transaction that changes one."""
+
+    __tablename__ = "engagement_counts"
+
+    tier: Mapped[EngagementTier] = mapped_column(stored_by_value(EngagementTier), primary_key=True)
+    n: Mapped[Counter]
+
+
+class OptIn(Base):
+    """One request to confirm, mailed to a person, and what they answered."""
+
+    __tablename__ = "opt_ins"
+    __table_args__ = (
+        Index("ix_opt_ins_email_hash_id", "email_hash", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[Id]
+    email_hash: Mapped[bytes] = mapped_column(LargeBinary(16))
+    subscriber_id: Mapped[int | None]
+    campaign_id: Mapped[int | None]
+    """The campaign of kind `confirmation` that carries its mail."""
+    lifts: Mapped[bool]
+    """Asked for with `resubscribe`: confirming it takes back what suppressed the person."""
+    source: Mapped[Name | None]
+    ip: Mapped[str | None] = mapped_column(String(45))
+    """Where the request came from, as whoever called us said."""
+    created_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
+    confirmed_ip: Mapped[str | None] = mapped_column(String(45))
+    confirmed_agent: Mapped[str | None] = mapped_column(String(300))
 
 
 class SubscriberDay(Base):
