@@ -25,12 +25,16 @@ def count_joined(session: Session, status: SubscriberStatus, now: datetime, n: i
 
 
 def count_moved(
-    session: Session, before: SubscriberStatus, after: SubscriberStatus, now: datetime
+    session: Session,
+    before: SubscriberStatus,
+    after: SubscriberStatus,
+    now: datetime,
+    n: int = 1,
 ) -> None:
-    """One person went from one status to another."""
-    add_to(session, SubscriberCount, {"status": before}, {"n": -1})
-    add_to(session, SubscriberCount, {"status": after}, {"n": 1})
-    add_to(session, SubscriberDay, {"day": now.date(), "kind": after.value}, {"n": 1})
+    """`n` people went from one status to another."""
+    add_to(session, SubscriberCount, {"status": before}, {"n": -n})
+    add_to(session, SubscriberCount, {"status": after}, {"n": n})
+    add_to(session, SubscriberDay, {"day": now.date(), "kind": after.value}, {"n": n})
 
 
 def recount(session: Session) -> dict[SubscriberStatus, int]:

@@ -2,27 +2,33 @@
 
 Rows are only added. What holds now is what no later LIFTED row takes back and whose
 `until` has not passed; `suppressed` says that in SQL, for whoever selects recipients.
+A pause, and a rest after soft bounces, may also end early: of these reasons the latest row
+stands for all before it.
 """
 
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, insert, or_, select, update
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.roles import ExpressionElementRole
 
 from database.models import Subscriber, SubscriberStatus, Suppression, SuppressionReason
 from lists.counters import count_moved
 
-# What a reason that holds for good makes of a person on the list.
+# What a reason that holds for good makes of a person on the list. Not a mailbox that is full
+# again and again: it may empty, and a delivery takes that reason back.
 STATUS_OF_REASON: dict[SuppressionReason, SubscriberStatus] = {
     SuppressionReason.UNSUBSCRIBED: SubscriberStatus.UNSUBSCRIBED,
     SuppressionReason.MANUAL: SubscriberStatus.UNSUBSCRIBED,
     SuppressionReason.HARD_BOUNCE: SubscriberStatus.BOUNCED,
-    SuppressionReason.SOFT_BOUNCE: SubscriberStatus.BOUNCED,
     SuppressionReason.ESP_INACTIVE: SubscriberStatus.BOUNCED,
     SuppressionReason.COMPLAINT: SubscriberStatus.COMPLAINED,
 }
+REPLACED = (SuppressionReason.SOFT_BOUNCE, SuppressionReason.PAUSED)
+"""Reasons of which only the latest row counts."""
 
 # Webhooks come in any order: a status gives way only to one further right. What a person
 # said outranks what a machine found out, and a complaint outranks all.
@@ -33,6 +39,21 @@ _RANKS = (
     {SubscriberStatus.COMPLAINED},
 )
 _RANK = {status: rank for rank, statuses in enumerate(_RANKS) for status in statuses}
+
+_HASHES_PER_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSuppression:
+    """One reason why nobody should write to an address any more, or not before `until`."""
+
+    email_hash: bytes
+    reason: SuppressionReason
+    source: str
+    evidence: str | None = None
+    until: datetime | None = None
+    subscriber_id: int | None = None
+    """Whose status it changes, where the person is on the list."""
 
 
 def suppressed(email_hash: ExpressionElementRole[bytes], now: datetime) -> ColumnElement[bool]:
@@ -67,78 +88,128 @@ def suppress(
     """Nobody writes to this address any more (or not before `until`); whether that is new.
 
     A reason that already holds at least as long is not written again, so repeating a call
-    is harmless. A reason that holds for good also changes the person's status.
-    `subscriber_id`, where known, spares a search for the person by hash.
+    is harmless; one of `REPLACED` is when its end changes, also to an earlier one. A reason
+    that holds for good also changes the person's status. `subscriber_id`, where known,
+    spares a search for the person by hash.
     """
-    if reason is SuppressionReason.LIFTED:
-        raise ValueError("lifting is not a reason to suppress")
-    if _holds_already(session, email_hash, reason, until, now):
-        return False
-    if until is None:
-        _change_status(session, email_hash, subscriber_id, STATUS_OF_REASON[reason], now)
-    session.execute(
-        insert(Suppression).values(
-            email_hash=email_hash,
-            reason=reason,
-            source=source,
-            evidence=evidence,
-            until=until,
-            created_at=now,
-        )
+    if until is None and reason in STATUS_OF_REASON:
+        found = _find(session, email_hash, subscriber_id)
+        subscriber_id = found[0] if found else None
+    new = NewSuppression(
+        email_hash=email_hash,
+        reason=reason,
+        source=source,
+        evidence=evidence,
+        until=until,
+        subscriber_id=subscriber_id,
     )
-    return True
+    return bool(suppress_all(session, [new], now))
+
+
+def suppress_all(
+    session: Session, wanted: Sequence[NewSuppression], now: datetime
+) -> list[NewSuppression]:
+    """The same for many at once, in a fixed number of statements; those that were new.
+
+    People are found by `subscriber_id` only.
+    """
+    if any(new.reason is SuppressionReason.LIFTED for new in wanted):
+        raise ValueError("lifting is not a reason to suppress")
+    held = _held(session, {new.email_hash for new in wanted}, now)
+    added = []
+    for new in wanted:
+        key = (new.email_hash, new.reason)
+        if _says_more(new, held.get(key), now, is_held=key in held):
+            held[key] = new.until
+            added.append(new)
+    if added:
+        _change_statuses(session, added, now)
+        session.execute(insert(Suppression), [_row(new, now) for new in added])
+    return added
+
+
+def _row(new: NewSuppression, now: datetime) -> dict[str, Any]:
+    row = asdict(new)
+    del row["subscriber_id"]
+    return {**row, "created_at": now}
 
 
 def _holds(row: Any, email_hash: Any, now: datetime) -> ColumnElement[bool]:
     """`row` is a suppression of this address that holds at `now`."""
-    lift = aliased(Suppression)
-    lifted_later = exists().where(
-        lift.email_hash == row.email_hash,
-        lift.id > row.id,
-        lift.reason == SuppressionReason.LIFTED,
+    later = aliased(Suppression)
+    taken_back = exists().where(
+        later.email_hash == row.email_hash,
+        later.id > row.id,
+        or_(
+            later.reason == SuppressionReason.LIFTED,
+            and_(later.reason == row.reason, or_(*(row.reason == one for one in REPLACED))),
+        ),
     )
     condition: ColumnElement[bool] = (
         (row.email_hash == email_hash)
         & (row.reason != SuppressionReason.LIFTED)
         & or_(row.until.is_(None), row.until > now)
-        & ~lifted_later
+        & ~taken_back
     )
     return condition
 
 
-def _holds_already(
-    session: Session,
-    email_hash: bytes,
-    reason: SuppressionReason,
-    until: datetime | None,
-    now: datetime,
+def _held(
+    session: Session, hashes: Collection[bytes], now: datetime
+) -> dict[tuple[bytes, SuppressionReason], datetime | None]:
+    """What holds for these addresses, by reason, and until when (`None`: for good)."""
+    found: dict[tuple[bytes, SuppressionReason], datetime | None] = {}
+    for some in _slices(sorted(hashes)):
+        row = aliased(Suppression)
+        holding = select(row.email_hash, row.reason, row.until).where(
+            row.email_hash.in_(some), _holds(row, row.email_hash, now)
+        )
+        for email_hash, reason, until in session.execute(holding):
+            before = found.get((email_hash, reason), until)
+            found[email_hash, reason] = before and until and max(before, until)
+    return found
+
+
+def _says_more(
+    new: NewSuppression, until: datetime | None, now: datetime, *, is_held: bool
 ) -> bool:
-    row = aliased(Suppression)
-    longer: ColumnElement[bool] = row.until.is_(None)
-    if until is not None:
-        longer = longer | (row.until >= until)
-    found = select(row.id).where(_holds(row, email_hash, now), row.reason == reason, longer)
-    return session.execute(found.limit(1)).first() is not None
+    if not is_held:
+        return new.reason not in REPLACED or new.until is None or new.until > now
+    if new.reason in REPLACED:
+        return new.until != until
+    return until is not None and (new.until is None or new.until > until)
 
 
-def _change_status(
-    session: Session,
-    email_hash: bytes,
-    subscriber_id: int | None,
-    after: SubscriberStatus,
-    now: datetime,
+def _change_statuses(session: Session, added: Iterable[NewSuppression], now: datetime) -> None:
+    """A reason that holds for good moves its person on; never back."""
+    after: dict[int, SubscriberStatus] = {}
+    for new in added:
+        status = STATUS_OF_REASON.get(new.reason)
+        if new.subscriber_id is None or new.until is not None or status is None:
+            continue
+        known = after.setdefault(new.subscriber_id, status)
+        after[new.subscriber_id] = max(known, status, key=_RANK.__getitem__)
+    moves: dict[tuple[SubscriberStatus, SubscriberStatus], list[int]] = {}
+    for some in _slices(sorted(after)):
+        people = select(Subscriber.id, Subscriber.status).where(Subscriber.id.in_(some))
+        for person, before in session.execute(people.order_by(Subscriber.id).with_for_update()):
+            if _RANK[before] < _RANK[after[person]]:
+                moves.setdefault((before, after[person]), []).append(person)
+    for (before, status), moved in moves.items():
+        _set_status(session, moved, status, now)
+        count_moved(session, before, status, now, len(moved))
+
+
+def _set_status(
+    session: Session, people: Sequence[int], status: SubscriberStatus, now: datetime
 ) -> None:
-    found = _find(session, email_hash, subscriber_id)
-    if found is None or _RANK[found[1]] >= _RANK[after]:
-        return
-    person, before = found
-    session.execute(
-        update(Subscriber)
-        .where(Subscriber.id == person)
-        .values(status=after, updated_at=now)
-        .execution_options(synchronize_session="fetch")
-    )
-    count_moved(session, before, after, now)
+    for some in _slices(people):
+        session.execute(
+            update(Subscriber)
+            .where(Subscriber.id.in_(some))
+            .values(status=status, updated_at=now)
+            .execution_options(synchronize_session="fetch")
+        )
 
 
 def _find(
@@ -156,3 +227,8 @@ def _find(
         if found is not None:
             return found[0], found[1]
     return None
+
+
+def _slices(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), _HASHES_PER_QUERY):
+        yield items[start : start + _HASHES_PER_QUERY]
