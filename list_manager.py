@@ -28,6 +28,7 @@ from lists.exporting import export_csv
 from lists.importing import ImportResult, import_csv
 from lists.refusals import find_refusals
 from lists.suppression import suppress, suppressed, suppression_of
+from lists.tiers import count_tiers, first_tier, place
 from utils.addresses import Address
 from utils.tokens import NOBODY_LINK, UnsubscribeLink, email_hash
 
@@ -104,14 +105,13 @@ def add_subscriber(session: Session, person: Person, *, hash_key: bytes, now: da
     if suppression or (known and known.status not in _REACHABLE):
         return Added(outcome=AddedAs.SUPPRESSED, subscriber=known, suppression=suppression)
     if known is None and _insert(session, person, who, now):
-        count_joined(session, SubscriberStatus.ACTIVE, now)
         return Added(
             outcome=AddedAs.CREATED, subscriber=find_subscriber(session, person.address.key)
         )
     known = known or _locked(session, person.address.key)
     if known is not None:
         _merge(known, person, now)
-        session.flush()
+        place(session, known, now)
     return Added(outcome=AddedAs.MERGED, subscriber=known)
 
 
@@ -156,6 +156,7 @@ def _locked(session: Session, email_key: str) -> Subscriber | None:
 def _insert(session: Session, person: Person, who: bytes, now: datetime) -> bool:
     """Whether the row is ours: on PostgreSQL two callers may meet, and one loses."""
     consent = person.consent or Consent()
+    tier, tier_until = first_tier(consent.at or now, now)
     postgres = session.get_bind().dialect.name == "postgresql"
     statement = (postgresql.insert if postgres else sqlite.insert)(Subscriber).values(
         email=person.address.email,
@@ -170,11 +171,17 @@ def _insert(session: Session, person: Person, who: bytes, now: datetime) -> bool
         consent_source=consent.source,
         consent_ip=consent.ip,
         consent_at=consent.at,
+        tier=tier,
+        tier_until=tier_until,
         created_at=now,
         updated_at=now,
     )
     on_table = statement.on_conflict_do_nothing(index_elements=["email_key"])
-    return session.execute(on_table.returning(Subscriber.id)).first() is not None
+    if session.execute(on_table.returning(Subscriber.id)).first() is None:
+        return False
+    count_joined(session, SubscriberStatus.ACTIVE, now)
+    count_tiers(session, {tier: 1})
+    return True
 
 
 def _merge(known: Subscriber, person: Person, now: datetime) -> None:

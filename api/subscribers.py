@@ -22,7 +22,7 @@ from list_manager import (
     suppression_of,
 )
 from lists import fields
-from lists.engagement import interest_of, score
+from lists.engagement import score_of
 from utils.addresses import Address, InvalidAddress, normalise
 
 api = APIBlueprint("subscribers", __name__)
@@ -192,7 +192,7 @@ def _fields(
     return SubscriberFields(
         email=subscriber.email,
         status=subscriber.status,
-        engagement_score=score(interest_of(subscriber), now),
+        engagement_score=score_of(subscriber, now),
         tier=subscriber.tier,
         first_name=subscriber.first_name,
         last_name=subscriber.last_name,

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import inf
+from typing import Any
+
+from sqlalchemy import Row
 
 from database.models import EngagementTier, Subscriber, SubscriberStatus
 
@@ -137,7 +140,20 @@ def tier_at(interest: Interest, now: datetime) -> tuple[EngagementTier, datetime
     return tier_of(score(interest, now)), tier_until(interest, now)
 
 
-def interest_of(person: Subscriber) -> Interest:
+INTEREST_COLUMNS = (
+    Subscriber.consent_at,
+    Subscriber.created_at,
+    Subscriber.interest,
+    Subscriber.interest_mails,
+    Subscriber.interest_at,
+    Subscriber.last_interest_at,
+    Subscriber.soft_bounces,
+    Subscriber.soft_bounce_last_at,
+)
+"""What a row must have for `interest_of`."""
+
+
+def interest_of(person: Subscriber | Row[Any]) -> Interest:
     return Interest(
         opted_in_at=person.consent_at or person.created_at,
         positive=person.interest,

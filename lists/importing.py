@@ -38,6 +38,7 @@ from lists.counters import count_joined
 from lists.csv_rows import Refusal, Row, read_rows
 from lists.refusals import RefusalFile, forget_old_refusals
 from lists.suppression import suppressed
+from lists.tiers import count_tiers, first_tier
 from utils.tokens import email_hash
 
 PAGE = 10_000
@@ -212,6 +213,7 @@ def _store(session: Session, people: Mapping[bytes, Row], now: datetime) -> tupl
         created, updated = _count_sqlite(connection, upsert)
     connection.execute(DropTable(_page))
     count_joined(session, SubscriberStatus.ACTIVE, now, created)
+    count_tiers(session, {first_tier(now, now)[0]: created})
     return created, updated
 
 
@@ -270,6 +272,7 @@ def _upsert(connection: Connection, now: datetime) -> Any:
 def _columns(is_postgresql: bool, now: datetime) -> dict[str, ColumnElement[Any]]:
     """The columns of a new subscriber, as a SELECT over the page gives them."""
     columns = Subscriber.__table__.c
+    tier, until = first_tier(now, now)
     json_of = (lambda text: cast(text, postgresql.JSONB)) if is_postgresql else (lambda text: text)
     given = {column.name: column for column in _page.c}
     return {
@@ -278,6 +281,8 @@ def _columns(is_postgresql: bool, now: datetime) -> dict[str, ColumnElement[Any]
         "tags": json_of(_page.c.tags),
         "status": literal(SubscriberStatus.ACTIVE, columns.status.type),
         "consent_source": literal("import", columns.consent_source.type),
+        "tier": literal(tier, columns.tier.type),
+        "tier_until": literal(until, columns.tier_until.type),
         "created_at": literal(now, columns.created_at.type),
         "updated_at": literal(now, columns.updated_at.type),
     }

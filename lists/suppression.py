@@ -6,6 +6,7 @@ A pause, and a rest after soft bounces, may also end early: of these reasons the
 stands for all before it.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -15,8 +16,15 @@ from sqlalchemy import ColumnElement, and_, exists, insert, or_, select, update
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.roles import ExpressionElementRole
 
-from database.models import Subscriber, SubscriberStatus, Suppression, SuppressionReason
+from database.models import (
+    EngagementTier,
+    Subscriber,
+    SubscriberStatus,
+    Suppression,
+    SuppressionReason,
+)
 from lists.counters import count_moved
+from lists.tiers import count_tiers
 
 # What a reason that holds for good makes of a person on the list. Not a mailbox that is full
 # again and again: it may empty, and a delivery takes that reason back.
@@ -181,7 +189,7 @@ def _says_more(
 
 
 def _change_statuses(session: Session, added: Iterable[NewSuppression], now: datetime) -> None:
-    """A reason that holds for good moves its person on; never back."""
+    """A reason that holds for good moves its person on, and out of their tier; never back."""
     after: dict[int, SubscriberStatus] = {}
     for new in added:
         status = STATUS_OF_REASON.get(new.reason)
@@ -190,14 +198,22 @@ def _change_statuses(session: Session, added: Iterable[NewSuppression], now: dat
         known = after.setdefault(new.subscriber_id, status)
         after[new.subscriber_id] = max(known, status, key=_RANK.__getitem__)
     moves: dict[tuple[SubscriberStatus, SubscriberStatus], list[int]] = {}
+    tiers: Counter[EngagementTier] = Counter()
     for some in _slices(sorted(after)):
-        people = select(Subscriber.id, Subscriber.status).where(Subscriber.id.in_(some))
-        for person, before in session.execute(people.order_by(Subscriber.id).with_for_update()):
+        people = select(Subscriber.id, Subscriber.status, Subscriber.tier).where(
+            Subscriber.id.in_(some)
+        )
+        for person, before, tier in session.execute(
+            people.order_by(Subscriber.id).with_for_update()
+        ):
             if _RANK[before] < _RANK[after[person]]:
                 moves.setdefault((before, after[person]), []).append(person)
+                if tier is not None:
+                    tiers[tier] -= 1
     for (before, status), moved in moves.items():
         _set_status(session, moved, status, now)
         count_moved(session, before, status, now, len(moved))
+    count_tiers(session, tiers)
 
 
 def _set_status(
@@ -207,7 +223,7 @@ def _set_status(
         session.execute(
             update(Subscriber)
             .where(Subscriber.id.in_(some))
-            .values(status=status, updated_at=now)
+            .values(status=status, tier=None, tier_until=None, updated_at=now)
             .execution_options(synchronize_session="fetch")
         )
 

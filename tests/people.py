@@ -6,9 +6,16 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from database.models import SubscriberCount, SubscriberDay, Suppression
+from database.models import (
+    EngagementCount,
+    SubscriberCount,
+    SubscriberDay,
+    SubscriberStatus,
+    Suppression,
+)
 from database.session import Database
 from list_manager import Added, Person, add_subscriber, recount
+from lists.tiers import recount_tiers
 from tests.conftest import NOW
 from tests.postgres import postgres_database
 from utils.addresses import normalise
@@ -39,9 +46,13 @@ def days(database: Database) -> dict[str, int]:
 
 
 def assert_counters_are_true(database: Database) -> None:
+    """Of statuses and of tiers; and the active are in one, the others in none."""
     with database.read() as session:
         kept = {row.status: row.n for row in session.scalars(select(SubscriberCount)) if row.n}
         assert kept == recount(session)
+        in_tiers = {row.tier: row.n for row in session.scalars(select(EngagementCount)) if row.n}
+        assert in_tiers == recount_tiers(session)
+        assert sum(in_tiers.values()) == kept.get(SubscriberStatus.ACTIVE, 0)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_a_new_person_is_answered_201_and_found_again(client: FlaskClient) -> No
         "email": "Ann@example.com",
         "status": "active",
         "engagement_score": 37,
-        "tier": None,
+        "tier": "cooling",
         "first_name": "Ann",
         "last_name": "Lee",
         "attributes": ANN["attributes"],
