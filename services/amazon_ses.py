@@ -5,18 +5,12 @@ https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendBulkEmail.html
 """
 
 import json
-import logging
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import Any
 
-import boto3
-import botocore.session
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -25,6 +19,7 @@ from botocore.exceptions import (
 )
 
 from config.esp_config import EspName, SesConfig
+from services.amazon_ses_client import aws_client
 from services.amazon_ses_merge import (
     SLOT_BYTES,
     bulk_call,
@@ -52,9 +47,6 @@ from services.base import (
 )
 from services.http_transport import Transport
 from services.wire import check_headers, how_many, json_size, reason, values_of
-
-# At DEBUG botocore logs whole requests: addresses, texts, signatures.
-logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 class BadRequest(MessageRejected):
@@ -147,17 +139,14 @@ class SesAdapter(EspAdapter):
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
-        self._transport = Transport(
+        transport = Transport(
             connections=config.concurrency,
             hide=(config.access_key_id, config.secret_access_key),
             connect_timeout_s=connect_timeout_s,
             read_timeout_s=read_timeout_s,
         )
         self._configuration_set = config.configuration_set
-        self._client = _client(config)
-        # An answer given here keeps botocore from opening a socket of its own, which would
-        # know neither a total deadline nor a limit of size.
-        self._client.meta.events.register("before-send.sesv2", self._exchange)
+        self._client = aws_client(config, "sesv2", transport, endpoint_url=config.base_url)
         self._invalid_in_a_row: Counter[Skeleton] = Counter()
         self._lock = Lock()
 
@@ -273,53 +262,6 @@ class SesAdapter(EspAdapter):
         except GARBAGE as error:
             raise OutcomeUnknown(reason("not an answer of SES", error)) from error
         return answer
-
-    def _exchange(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        answer = self._transport.exchange(
-            request.method, request.url, dict(request.headers), request.body
-        )
-        return AWSResponse(request.url, answer.status, answer.headers, _Raw(answer.body))
-
-
-class _Raw:
-    """A body as botocore reads it."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def stream(self) -> Iterator[bytes]:
-        yield self._body
-
-
-def _client(config: SesConfig) -> Any:
-    nowhere, nothing = (None, None, os.devnull, None), (None, None, None, None)
-    # The settings are the only source: no ~/.aws, no AWS_PROFILE, no AWS_ENDPOINT_URL.
-    core = botocore.session.Session(
-        session_vars={
-            "config_file": nowhere,
-            "credentials_file": nowhere,
-            "profile": nothing,
-            "ca_bundle": nothing,
-        }
-    )
-    session = boto3.Session(
-        aws_access_key_id=config.access_key_id,
-        aws_secret_access_key=config.secret_access_key,
-        region_name=config.region,
-        botocore_session=core,
-    )
-    return session.client(
-        "sesv2",
-        endpoint_url=config.base_url,
-        config=Config(
-            # Not `max_attempts`, which counts re-tries: the default sends three times.
-            retries={"total_max_attempts": 1},
-            ignore_configured_endpoint_urls=True,
-            # We write every key ourselves and a test holds them against the service model:
-            # checking each call again would only cost a third of its time.
-            parameter_validation=False,
-        ),
-    )
 
 
 def _result(entry: Mapping[str, Any]) -> SendResult:
