@@ -5,6 +5,8 @@ starts deferred): writers here begin with BEGIN IMMEDIATE, one at a time per pro
 and every commit is fsync'd (`synchronous=FULL`), since a claim must survive power loss.
 """
 
+import math
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -78,9 +80,18 @@ def _sqlite_engine(url: Any, *, begin: str, pool_size: int) -> Engine:
         connection.isolation_level = None  # or pysqlite opens transactions of its own
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
+        ensure_power(connection)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def ensure_power(connection: sqlite3.Connection) -> None:
+    """SQLite may have been built without its mathematical functions; ours is slower."""
+    try:
+        connection.execute("SELECT power(1, 1)")
+    except sqlite3.OperationalError:
+        connection.create_function("power", 2, math.pow, deterministic=True)
