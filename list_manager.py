@@ -24,7 +24,9 @@ from database.models import (
 )
 from lists.counters import count_joined, recount
 from lists.csv_rows import BadHeader
+from lists.erasing import erase
 from lists.exporting import export_csv
+from lists.footprint import find_traces
 from lists.importing import ImportResult, import_csv
 from lists.refusals import find_refusals
 from lists.suppression import suppress, suppressed, suppression_of
@@ -40,9 +42,11 @@ __all__ = [
     "ImportResult",
     "Person",
     "add_subscriber",
+    "erase",
     "export_csv",
     "find_refusals",
     "find_subscriber",
+    "find_traces",
     "import_csv",
     "recount",
     "suppress",

@@ -13,7 +13,8 @@ from database.models import Subscriber, SubscriberCount, SubscriberDay, Subscrib
 from database.upsert import add_to
 
 JOINED = "joined"
-"""The kind of a `SubscriberDay` beside the statuses that people went to."""
+ERASED = "erased"
+"""The kinds of a `SubscriberDay` beside the statuses that people went to."""
 
 
 def count_joined(session: Session, status: SubscriberStatus, now: datetime, n: int = 1) -> None:
@@ -35,6 +36,12 @@ def count_moved(
     add_to(session, SubscriberCount, {"status": before}, {"n": -n})
     add_to(session, SubscriberCount, {"status": after}, {"n": n})
     add_to(session, SubscriberDay, {"day": now.date(), "kind": after.value}, {"n": n})
+
+
+def count_erased(session: Session, status: SubscriberStatus, now: datetime) -> None:
+    """The row of a person who had `status` goes."""
+    add_to(session, SubscriberCount, {"status": status}, {"n": -1})
+    add_to(session, SubscriberDay, {"day": now.date(), "kind": ERASED}, {"n": 1})
 
 
 def recount(session: Session) -> dict[SubscriberStatus, int]:

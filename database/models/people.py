@@ -165,5 +165,5 @@ class SubscriberDay(Base):
 
     day: Mapped[date] = mapped_column(Date, primary_key=True)
     kind: Mapped[str] = mapped_column(String(32), primary_key=True)
-    """`joined`, or the status that a person went to."""
+    """`joined`, `erased`, or the status that a person went to."""
     n: Mapped[Counter]
