@@ -68,7 +68,7 @@ def certificate_name(url: object, topic_arn: str) -> str:
     may answer with what the asker told it.
     """
     _, partition, _, region, *_ = topic_arn.split(":")
-    host = f"sns.{region}.{DOMAINS.get(partition, "invalid")}"
+    host = f"sns.{region}.{DOMAINS.get(partition, 'invalid')}"
     if not isinstance(url, str) or not re.fullmatch(
         f"https://{re.escape(host)}{_CERT_PATH}", url, re.ASCII
     ):
