@@ -94,8 +94,8 @@ def _tell(known: Standing, why: str | None, performance: dict[str, int] | None) 
         "unavailable_because": why,
         "priority": known.priority,
         "reputation": {
-            "score": round(100 * known.score, 1),
-            "accepted_in_7_days": known.accepted_in_window,
+            "score": round(100 * known.reputation.score, 1),
+            "accepted_in_7_days": known.reputation.accepted_in_window,
         },
         "quota": {
             "per_second": known.per_second,

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from database.models import Campaign, EspPerformanceDay, SubscriberCount
 from services import standing
 from services.esp_manager import why_not
-from services.standing import ALL_PROVIDERS, Standing
+from services.reputation import ALL_PROVIDERS
+from services.standing import Standing
 from services.system import System
 
 api = APIBlueprint("metrics", __name__)
@@ -134,7 +135,7 @@ def _standings(standings: Iterable[Standing], system: System) -> Iterator[Metric
         "email_esp_reputation",
         "0 to 100",
         ["esp"],
-        {(s.esp.value,): round(100 * s.score, 1) for s in known},
+        {(s.esp.value,): round(100 * s.reputation.score, 1) for s in known},
     )
 
 

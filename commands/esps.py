@@ -36,7 +36,7 @@ def status(json: bool) -> None:
                 "priority": known.priority,
                 "used_today": known.day.used,
                 "daily_limit": known.day.limit,
-                "score": round(100 * known.score, 1),
+                "score": round(100 * known.reputation.score, 1),
             }
             for known in standings.values()
         ]

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from database.models import Campaign, CampaignStatus, TallyKind
 from services.base import Account, BatchAnswer, EspAdapter, EspError, Outcome, SendResult
 from services.calls import Delivery, breaker_after, outcome_of, verdict
 from services.campaigns import LIGHT
-from services.esp_manager import batch_size, eligible_again_at, rank, why_not
+from services.esp_manager import batch_size, opens_at, rank, why_not_all
 from services.ledger.claim import ClaimedBatch, claim
 from services.ledger.counters import tallies
 from services.ledger.finish import cancel_queued, finish, is_under_way
@@ -24,11 +25,11 @@ from services.ledger.plan import plan_chunk
 from services.ledger.record import BatchOutcome, note_day, record
 from services.mailing import Identity, Mailing
 from services.pace import Pace
+from services.reputation import note_claimed, note_outcomes, note_unheard
 from services.standing import (
     Standing,
     load,
     load_breaker,
-    note_outcomes,
     save_account,
     save_breaker,
 )
@@ -157,6 +158,8 @@ class Step:
         failed = said.outcome in (Outcome.UNKNOWN, Outcome.ESP_UNAVAILABLE)
         note_outcomes(self._session, batch.esp, self._now, successes=accepted, failures=int(failed))
         note_day(self._session, batch.esp, outcome, self._now)
+        if accepted:
+            note_unheard(self._session, batch.esp, accepted, self._now)
         self._learn_fit(batch, outcome.carried)
 
     def _learn_fit(self, batch: ClaimedBatch, fit: int) -> None:
@@ -186,16 +189,21 @@ class Step:
         """Claim one batch; whether another may be tried in this step."""
         allowed = [s for s in self._standings.values() if campaign.esp in (None, s.esp)]
         order = self._rank(campaign, allowed)
-        if not order:
-            self._rest(campaign, allowed)
-            return False
-        standing = self._with_room(order)
-        if standing is None:
-            return False
-        mailing = self._mailing(campaign)
-        if mailing is None:
-            return False
-        return self._take(campaign, standing, mailing)
+        while order:
+            standing = self._with_room(order)
+            mailing = None if standing is None else self._mailing(campaign)
+            if standing is None or mailing is None:
+                return False
+            before = campaign.queued
+            if self._take(campaign, standing, mailing):
+                return campaign.queued > 0
+            if campaign.queued != before or not standing.reputation.closed_to(self._now):
+                self._claimed_nothing(campaign, before)
+                return False
+            # All that is left is for mailbox providers where this ESP rests.
+            order.remove(standing.esp)
+        self._rest(campaign, allowed)
+        return False
 
     def _with_room(self, order: list[EspName]) -> Standing | None:
         """The first of the best priority that can take a batch now; one of a lower priority
@@ -214,7 +222,8 @@ class Step:
         return None
 
     def _take(self, campaign: Campaign, standing: Standing, mailing: Mailing) -> bool:
-        esp = standing.esp
+        """Whether a batch was claimed for this ESP."""
+        esp, fares = standing.esp, standing.reputation
         most = min(
             self._floor.adapters[esp].max_batch,
             self._floor.fits.get((campaign.id, esp), standing.batch_size),
@@ -226,12 +235,14 @@ class Step:
             batch_size(standing, most=most),
             self._now,
             probe=standing.breaker.wants_probe(),
+            closed=fares.closed_to(self._now),
         )
-        before = campaign.queued
         self._session.refresh(campaign)
         if batch is None:
-            self._claimed_nothing(campaign, before)
             return False
+        if any(cell.rests_until is not None for cell in fares.cells.values()):
+            providers = Counter(send.mailbox_provider for send in batch.sends)
+            note_claimed(self._session, esp, providers, self._now)
         if campaign.status is CampaignStatus.WAITING:
             campaign.status = CampaignStatus.SENDING
             campaign.reason = campaign.resume_at = None
@@ -239,7 +250,7 @@ class Step:
         self._floor.pace[esp].take(len(batch.sends), standing.per_second)
         self._floor.note_turn(campaign.id)
         self.claimed.append((batch, mailing))
-        return campaign.queued > 0
+        return True
 
     def _claimed_nothing(self, campaign: Campaign, before: int) -> None:
         """Those who were next had all left the list: look again. Or nobody was queued,
@@ -272,12 +283,12 @@ class Step:
         """No ESP may get anything now: stay for a moment, or wait and say for what."""
         if self._probing() or any(b.campaign_id == campaign.id for b in self._batches()):
             return  # an answer is on its way, and with it the next step
-        times = [eligible_again_at(standing, self._now) for standing in allowed]
+        times = [opens_at(standing, self._now) for standing in allowed]
         at = min((time for time in times if time is not None), default=None)
         if at is not None and at - self._now <= PATIENCE:
             self.pause = min(self.pause, (at - self._now).total_seconds())
             return
-        reasons = [f"{s.esp} {why_not(s, self._now)}" for s in allowed]
+        reasons = [f"{s.esp} {why_not_all(s, self._now)}" for s in allowed]
         campaign.status, campaign.resume_at = CampaignStatus.WAITING, at
         campaign.reason = "; ".join(reasons) or f"{campaign.esp or 'no ESP'} is not configured"
         self.stood_still = True

@@ -32,8 +32,9 @@ def why_not(standing: Standing, now: datetime, *, probing: bool = False) -> str 
     if standing.month.left == 0:
         month = standing.month
         return f"monthly limit of {month.limit} used, until {_clock(month.resets_at)}"
-    if standing.accepted_in_window >= ENOUGH_ACCEPTED and standing.score < LOWEST_SCORE:
-        return f"reputation {standing.score:.0%} is below {LOWEST_SCORE:.0%}"
+    fares = standing.reputation
+    if fares.accepted_in_window >= ENOUGH_ACCEPTED and fares.score < LOWEST_SCORE:
+        return f"reputation {fares.score:.0%} is below {LOWEST_SCORE:.0%}"
     return None
 
 
@@ -47,6 +48,19 @@ def eligible_again_at(standing: Standing, now: datetime) -> datetime | None:
         standing.month.resets_at if standing.month.left == 0 else None,
     ]
     return max((time for time in times if time is not None and time > now), default=None)
+
+
+def why_not_all(standing: Standing, now: datetime) -> str:
+    """Why an ESP may not get just any mail now, in words for a person."""
+    closed = ", ".join(sorted(standing.reputation.closed_to(now)))
+    return why_not(standing, now) or f"rests at {closed}, where too much of it was blocked"
+
+
+def opens_at(standing: Standing, now: datetime) -> datetime | None:
+    """When time alone lets an ESP carry more than it may now; `None` when it does not."""
+    if why_not(standing, now) is None:
+        return standing.reputation.opens_at(now)
+    return eligible_again_at(standing, now)
 
 
 def rank(
@@ -92,7 +106,8 @@ def batch_size(standing: Standing, *, most: int) -> int:
 
 
 def _draw(standing: Standing, rng: Random) -> float:
-    return rng.betavariate(*standing.posterior) * standing.complaint_factor
+    fares = standing.reputation
+    return rng.betavariate(*fares.posterior) * fares.complaint_factor
 
 
 def _clock(moment: datetime) -> str:

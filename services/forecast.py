@@ -30,7 +30,9 @@ def forecast(
 
     An estimate: no ESP fails, answers take no time, a rolling day begins at midnight.
     """
-    rooms = [_Room(s, now) for s in sorted(standings, key=lambda s: (s.priority, -s.score))]
+    rooms = [
+        _Room(s, now) for s in sorted(standings, key=lambda s: (s.priority, -s.reputation.score))
+    ]
     by_esp: Counter[EspName] = Counter()
     at, left = now, n
     for _ in range(MOST_DAYS):

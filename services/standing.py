@@ -9,14 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from config.esp_config import ESPS, EspConfig, EspName
 from database.models import (
     BreakerState,
-    EspPerformance,
-    EspPerformanceDay,
     EspQuota,
     EspState,
     QuotaWindow,
@@ -24,13 +22,7 @@ from database.models import (
 from database.upsert import add_to
 from services.base import Account
 from services.breaker import Breaker
-
-HALF_LIFE = timedelta(hours=18)
-WINDOW = timedelta(days=7)
-ALL_PROVIDERS = "all"
-
-PRIOR_SUCCESSES, PRIOR_FAILURES = 19.6, 0.4
-"""98 % worth 20 mails, so that a new ESP is neither favoured nor shunned."""
+from services.reputation import Reputation, load_reputations
 
 Limit = TypeVar("Limit", int, float)
 
@@ -64,27 +56,16 @@ class Standing:
     per_second: float | None
     batch_size: int
     concurrency: int
-    successes: float = 0.0
-    failures: float = 0.0
-    accepted_in_window: int = 0
-    complaint_factor: float = 1.0
+    reputation: Reputation = field(default_factory=Reputation)
+    unheard: int = 0
+    """Sends that it accepted since it last told of any, and since when."""
+    unheard_since: datetime | None = None
 
     @property
     def left(self) -> int | None:
         """Recipients that day and month still allow; `None` without a limit."""
         lefts = [window.left for window in (self.day, self.month) if window.left is not None]
         return min(lefts, default=None)
-
-    @property
-    def posterior(self) -> tuple[float, float]:
-        """Beta parameters of the chance that a mail fares well."""
-        return PRIOR_SUCCESSES + self.successes, PRIOR_FAILURES + self.failures
-
-    @property
-    def score(self) -> float:
-        """Mean of the posterior, lowered by complaints; 0..1."""
-        a, b = self.posterior
-        return a / (a + b) * self.complaint_factor
 
     def after_claim(self, n: int) -> "Standing":
         """The same with `n` recipients more on its quota."""
@@ -106,20 +87,13 @@ def load(
     """The standing of every configured ESP, in four statements."""
     states = {state.esp: state for state in session.scalars(select(EspState))}
     used = _used(session, now)
-    fared = {
-        row.esp: decayed(row, now)
-        for row in session.scalars(
-            select(EspPerformance).where(EspPerformance.mailbox_provider == ALL_PROVIDERS)
-        )
-    }
-    accepted = _accepted_lately(session, now)
+    reputations = load_reputations(session, now)
     return {
         esp: _standing(
             config,
             states.get(esp) or _new_state(esp),
             used.get(esp, _Used()),
-            fared.get(esp, (0.0, 0.0)),
-            accepted.get(esp, 0),
+            reputations.get(esp, Reputation()),
             now,
         )
         for esp, config in configs.items()
@@ -163,26 +137,6 @@ def reserve_quota(session: Session, esp: EspName, n: int, hour: datetime) -> Non
         )
 
 
-def note_outcomes(
-    session: Session, esp: EspName, now: datetime, *, successes: int, failures: int
-) -> None:
-    """Add to the decayed sums of the ESP as a whole."""
-    row = session.get(EspPerformance, (esp, ALL_PROVIDERS))
-    if row is None:
-        row = EspPerformance(esp=esp, mailbox_provider=ALL_PROVIDERS, decayed_at=now)
-        row.successes = row.failures = 0.0
-        session.add(row)
-    before = decayed(row, now)
-    row.successes, row.failures = before[0] + successes, before[1] + failures
-    row.decayed_at = max(now, row.decayed_at)  # a clock set back would let it decay twice
-
-
-def decayed(row: EspPerformance, now: datetime) -> tuple[float, float]:
-    """Successes and failures as they count now: half after 18 hours."""
-    factor = 0.5 ** (max(now - row.decayed_at, timedelta(0)) / HALF_LIFE)
-    return row.successes * factor, row.failures * factor
-
-
 @dataclass(slots=True)
 class _Used:
     hours: dict[datetime, int] = field(default_factory=dict)
@@ -214,24 +168,11 @@ def _used(session: Session, now: datetime) -> dict[EspName, _Used]:
     return found
 
 
-def _accepted_lately(session: Session, now: datetime) -> dict[EspName, int]:
-    rows = session.execute(
-        select(EspPerformanceDay.esp, func.sum(EspPerformanceDay.accepted))
-        .where(
-            EspPerformanceDay.mailbox_provider == ALL_PROVIDERS,
-            EspPerformanceDay.day > (now - WINDOW).date(),
-        )
-        .group_by(EspPerformanceDay.esp)
-    )
-    return {esp: int(accepted) for esp, accepted in rows}
-
-
 def _standing(
     config: EspConfig,
     state: EspState,
     used: _Used,
-    fared: tuple[float, float],
-    accepted: int,
+    reputation: Reputation,
     now: datetime,
 ) -> Standing:
     hours = used.in_day(config.name, now)
@@ -252,9 +193,9 @@ def _standing(
         per_second=_least(config.per_second, state.account_per_second),
         batch_size=config.batch_size,
         concurrency=config.concurrency,
-        successes=fared[0],
-        failures=fared[1],
-        accepted_in_window=accepted,
+        reputation=reputation,
+        unheard=state.unheard,
+        unheard_since=state.unheard_since,
     )
 
 
@@ -285,7 +226,12 @@ def _state(session: Session, esp: EspName) -> EspState:
 
 
 def _new_state(esp: EspName) -> EspState:
-    return EspState(esp=esp, breaker=BreakerState.CLOSED, failures=0, cooldown_s=0, throttles=0)
+    return EspState(
+        esp=esp,
+        breaker=BreakerState.CLOSED,
+        **dict.fromkeys(("failures", "cooldown_s", "throttles", "unheard"), 0),
+        suppressions_pushed_through=0,
+    )
 
 
 def _breaker(state: EspState) -> Breaker:

@@ -13,6 +13,7 @@ from config.settings import EspDistribution
 from database.models import BreakerState
 from services.breaker import Breaker
 from services.esp_manager import batch_size, eligible_again_at, rank, why_not
+from services.reputation import Reputation
 from services.standing import Allowance, Standing
 
 SENDGRID, SES, POSTMARK = EspName.SENDGRID, EspName.SES, EspName.POSTMARK
@@ -32,10 +33,14 @@ def a_month(used: int = 0, limit: int | None = None) -> Allowance:
     return Allowance(used=used, limit=limit, resets_at=NEXT_MONTH)
 
 
+FARES = {"successes", "failures", "cells", "accepted_in_window", "complaint_factor"}
+
+
 def standing(esp: EspName = SENDGRID, **known: Any) -> Standing:
+    fares = {name: known.pop(name) for name in FARES & known.keys()}
     known = {"day": a_day(), "month": a_month(), "breaker": Breaker(), **known}
     known = {"per_second": None, "batch_size": 100, "concurrency": 4, "priority": 1, **known}
-    return Standing(esp=esp, **known)
+    return Standing(esp=esp, reputation=Reputation(**fares), **known)
 
 
 OPEN = Breaker(state=BreakerState.OPEN, open_until=later(60), last_error="401: bad key")

@@ -12,14 +12,13 @@ from database.models import BreakerState, EspPerformanceDay
 from database.session import Database
 from services.base import Account
 from services.breaker import Breaker
+from services.reputation import ALL_PROVIDERS, note_outcomes
 from services.standing import (
-    ALL_PROVIDERS,
     Allowance,
     Standing,
     load,
     load_breaker,
     month_of,
-    note_outcomes,
     reserve_quota,
     save_account,
     save_breaker,
@@ -202,13 +201,13 @@ def test_successes_and_failures_count_half_after_18_hours(either_database: Datab
         note_outcomes(session, SES, NOW, successes=10, failures=0)
     for halves in range(4):
         found = standing(either_database, SES, NOW + halves * timedelta(hours=18))
-        assert found.successes == pytest.approx(100 / 2**halves)
-        assert found.failures == pytest.approx(2 / 2**halves)
+        assert found.reputation.successes == pytest.approx(100 / 2**halves)
+        assert found.reputation.failures == pytest.approx(2 / 2**halves)
     with either_database.write() as session:
         note_outcomes(session, SES, NOW + timedelta(hours=18), successes=1, failures=1)
     found = standing(either_database, SES, NOW + timedelta(hours=18))
-    assert found.successes == pytest.approx(51)
-    assert found.failures == pytest.approx(2)
+    assert found.reputation.successes == pytest.approx(51)
+    assert found.reputation.failures == pytest.approx(2)
 
 
 def test_a_clock_set_back_neither_raises_nor_repeats_the_decay(database: Database) -> None:
@@ -216,8 +215,8 @@ def test_a_clock_set_back_neither_raises_nor_repeats_the_decay(database: Databas
     with database.write() as session:
         note_outcomes(session, SES, NOW, successes=100, failures=0)
         note_outcomes(session, SES, back, successes=0, failures=0)
-    assert standing(database, SES, back).successes == pytest.approx(100)
-    assert standing(database, SES, NOW).successes == pytest.approx(100)
+    assert standing(database, SES, back).reputation.successes == pytest.approx(100)
+    assert standing(database, SES, NOW).reputation.successes == pytest.approx(100)
 
 
 def test_a_clock_set_back_keeps_what_was_used_in_the_hours_ahead(database: Database) -> None:
@@ -230,7 +229,7 @@ def test_a_clock_set_back_keeps_what_was_used_in_the_hours_ahead(database: Datab
 def test_the_score_begins_at_98_percent_and_is_lowered_by_failures_and_complaints(
     database: Database,
 ) -> None:
-    fresh = standing(database, SES)
+    fresh = standing(database, SES).reputation
     assert fresh.posterior == (19.6, 0.4)
     assert fresh.score == pytest.approx(0.98)
     worse = replace(fresh, failures=20.0)
@@ -256,7 +255,7 @@ def test_accepted_sends_of_the_last_seven_days_are_the_base_of_a_reputation(
                 esp=SES, mailbox_provider="gmail", day=date(2026, 11, 24), accepted=4000
             )
         )
-    assert standing(database, SES).accepted_in_window == 21
+    assert standing(database, SES).reputation.accepted_in_window == 21
 
 
 def test_a_breaker_is_found_as_it_was_saved(either_database: Database) -> None:

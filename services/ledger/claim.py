@@ -50,20 +50,30 @@ class ClaimedBatch:
     esp: EspName
     sends: Sequence[Row[Any]]
     """send_id, attempt, subscriber_id, email, email_hash, first_name, last_name,
-    attributes, tags: in the order of send ids."""
+    attributes, tags, mailbox_provider: in the order of send ids."""
     quota_hour: datetime
     probe: bool
 
 
 def claim(
-    session: Session, campaign: Campaign, esp: EspName, n: int, now: datetime, *, probe: bool
+    session: Session,
+    campaign: Campaign,
+    esp: EspName,
+    n: int,
+    now: datetime,
+    *,
+    probe: bool,
+    closed: Collection[str] = (),
 ) -> ClaimedBatch | None:
     """Move up to `n` queued sends to `sending` under a new batch, with quota reserved.
 
-    Rows whose person left meanwhile become `skipped`. `None` when nothing was claimed.
+    Rows whose person left meanwhile become `skipped`; those at mailbox providers that are
+    `closed` to this ESP stay queued. `None` when nothing was claimed.
     """
     batch_id = _new_batch(session, campaign.id, esp, now)
-    rows = session.execute(_claim_statement(session, campaign.id, esp, n, batch_id, now)).all()
+    rows = session.execute(
+        _claim_statement(session, campaign.id, esp, n, batch_id, now, closed)
+    ).all()
     taken = {row.id: row for row in rows if row.status is SendStatus.SENDING}
     left = Counter(row.reason for row in rows if row.status is SendStatus.SKIPPED)
     sends = batch_sends(session, batch_id, min(taken), max(taken)) if taken else []
@@ -122,7 +132,13 @@ def _new_batch(session: Session, campaign_id: int, esp: EspName, now: datetime) 
 
 
 def _claim_statement(
-    session: Session, campaign_id: int, esp: EspName, n: int, batch_id: int, now: datetime
+    session: Session,
+    campaign_id: int,
+    esp: EspName,
+    n: int,
+    batch_id: int,
+    now: datetime,
+    closed: Collection[str],
 ) -> Any:
     chosen = (
         select(EmailSend.id)
@@ -130,6 +146,8 @@ def _claim_statement(
         .order_by(EmailSend.id)
         .limit(n)
     )
+    if closed:
+        chosen = chosen.where(EmailSend.mailbox_provider.not_in(sorted(closed)))
     if session.get_bind().dialect.name == "postgresql":
         # In a CTE, since a sub-select with LIMIT may be run again for each row it is met with.
         chosen = select(chosen.with_for_update(skip_locked=True).cte("chosen").c.id)
@@ -182,6 +200,7 @@ def batch_sends(
             Subscriber.last_name,
             Subscriber.attributes,
             Subscriber.tags,
+            EmailSend.mailbox_provider,
         )
         .join(Subscriber, Subscriber.id == EmailSend.subscriber_id, isouter=outer)
         .where(

@@ -24,7 +24,8 @@ from list_manager import suppress
 from services.base import Outcome, SendResult
 from services.ledger.claim import ClaimedBatch, batch_sends
 from services.ledger.counters import changed, move, tally
-from services.standing import ALL_PROVIDERS, reserve_quota
+from services.reputation import ALL_PROVIDERS
+from services.standing import reserve_quota
 
 # The partial index is used only where the statement says the very words of its condition.
 SENDING: ColumnElement[str] = literal_column("'sending'")
@@ -60,7 +61,7 @@ def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: da
         .where(SendBatch.id == batch.id, SendBatch.state == BatchState.SENDING)
         .values(
             state=BatchState.UNKNOWN if Outcome.UNKNOWN in by_outcome else BatchState.DONE,
-            accepted=moved.get(SendStatus.ACCEPTED, 0),
+            accepted=SendBatch.accepted + moved.get(SendStatus.ACCEPTED, 0),
             rejected=moved.get(SendStatus.REJECTED, 0),
             unknown=moved.get(SendStatus.UNKNOWN, 0),
             requeued=moved.get(SendStatus.QUEUED, 0),

@@ -1,0 +1,65 @@
+"""What events say about the ESP that carried a mail, at the recipient's mailbox provider."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from config.esp_config import EspName
+from database.models import EspPerformanceDay
+from database.upsert import add_to
+from services.event_recorder.sends import BIT, BOUNCED, SendChange
+from services.reputation import ALL_PROVIDERS, Fare, note_fares
+
+LATE = timedelta(minutes=15)
+"""A mail put off for longer than this is half a failure of whoever sent it (facts 6.3)."""
+HALF_FAILURE = 0.25
+
+_DAY_OF = (
+    (BIT["delivered"], "delivered"),
+    (BIT["blocked"], "blocked"),
+    (BIT["soft_bounced"], "soft_bounced"),
+    (BIT["complained"], "complained"),
+)
+
+
+def note_performance(
+    session: Session, esp: EspName, changes: Iterable[SendChange], now: datetime
+) -> None:
+    """Add what was heard for the first time to the ESP's days and to its standing."""
+    days: dict[tuple[str, date], Counter[str]] = {}
+    fares: list[Fare] = []
+    for change in changes:
+        if not change.first:
+            continue
+        at = max(one.event.occurred_at for one in change.told)
+        for provider in (change.send.mailbox_provider, ALL_PROVIDERS):
+            counted = days.setdefault((provider, at.date()), Counter())
+            counted.update({name: 1 for bit, name in _DAY_OF if change.first & bit})
+            counted["bounced"] += bool(change.first & BOUNCED) and not change.send.heard & BOUNCED
+        fares.append(_fare(change, at))
+    note_fares(session, esp, fares, now)
+    for (provider, day), by in sorted(days.items()):
+        if by.total():
+            key = {"esp": esp, "mailbox_provider": provider, "day": day}
+            add_to(session, EspPerformanceDay, key, dict.fromkeys(_COLUMNS, 0) | by)
+
+
+_COLUMNS = ("delivered", "bounced", *(name for _, name in _DAY_OF if name != "delivered"))
+
+
+def _fare(change: SendChange, at: datetime) -> Fare:
+    claimed_at = change.send.claimed_at or at
+    failure = 0.0
+    if change.first & BIT["blocked"]:
+        failure = 1.0
+    elif change.first & BIT["deferred"] and at - claimed_at > LATE:
+        failure = HALF_FAILURE
+    return Fare(
+        mailbox_provider=change.send.mailbox_provider,
+        claimed_at=claimed_at,
+        at=at,
+        delivered=bool(change.first & BIT["delivered"]),
+        failure=failure,
+    )

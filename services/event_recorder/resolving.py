@@ -1,0 +1,120 @@
+"""Which send of ours an event is about, if it is about any."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.orm import Session
+
+from database.models import EmailSend
+from services.events import Event
+from utils.addresses import InvalidAddress, normalise
+from utils.tokens import email_hash, is_our_send_ref, read_send_ref
+
+IDS_PER_QUERY = 500
+ERASED = "erased:"
+"""Stands, with the hash of the address, for the address of a send whose person was erased."""
+
+_COLUMNS = (
+    EmailSend.id,
+    EmailSend.campaign_id,
+    EmailSend.subscriber_id,
+    EmailSend.email_key,
+    EmailSend.mailbox_provider,
+    EmailSend.status,
+    EmailSend.esp,
+    EmailSend.batch_id,
+    EmailSend.attempt,
+    EmailSend.claimed_at,
+    EmailSend.esp_message_id,
+    EmailSend.delivery,
+    EmailSend.delivered_at,
+    EmailSend.heard,
+    EmailSend.interest,
+    EmailSend.opened,
+    EmailSend.clicked,
+    EmailSend.unsubscribed,
+)
+
+
+SendRow = Row[*tuple[Any, ...]]
+"""A send as `locked_sends` reads it."""
+
+
+@dataclass(slots=True)
+class Told:
+    """One event, and the send of ours that it is about."""
+
+    event: Event
+    email_key: str | None
+    """Whose address it names, in the form that we know people by."""
+    send: SendRow | None
+    attempt: int = 0
+    id: int = 0
+    """Of its row in `webhook_events`."""
+
+
+def resolve(session: Session, events: Iterable[Event], hash_key: bytes) -> list[Told]:
+    """Each event with its send, locked in the order of ids until the transaction ends.
+
+    A send is credited only by a reference that this installation gave to it, together with
+    the address it went to: another installation at the same account, or a database that was
+    restored and gave the same id again, credits and suppresses nobody.
+    """
+    read = [(event, event.send_ref and read_send_ref(event.send_ref)) for event in events]
+    sends = locked_sends(session, {ref[0] for _, ref in read if ref})
+    return [_told(event, ref or None, sends, hash_key) for event, ref in read]
+
+
+def locked_sends(session: Session, ids: Collection[int]) -> dict[int, SendRow]:
+    return {
+        row.id: row
+        for some in slices(sorted(ids))
+        for row in session.execute(
+            select(*_COLUMNS).where(EmailSend.id.in_(some)).order_by(EmailSend.id).with_for_update()
+        )
+    }
+
+
+def slices(items: Sequence[Any], size: int = IDS_PER_QUERY) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _told(
+    event: Event, ref: tuple[int, int] | None, sends: dict[int, SendRow], hash_key: bytes
+) -> Told:
+    key = _key(event.address)
+    send = sends.get(ref[0]) if ref else None
+    if send is None or ref is None or not event.send_ref:
+        return Told(event, key, None)
+    if not is_our_send_ref(hash_key, event.send_ref, campaign_id=send.campaign_id):
+        return Told(event, key, None)
+    if key is not None and not _went_to(send.email_key, key, hash_key):
+        return Told(event, key, None)
+    if key is None and not send.email_key.startswith(ERASED):
+        key = send.email_key
+    return Told(event, key, send, ref[1])
+
+
+def _went_to(sent_to: str, key: str, hash_key: bytes) -> bool:
+    if sent_to.startswith(ERASED):
+        return sent_to == erased_key(email_hash(hash_key, key))
+    return sent_to == key
+
+
+def erased_key(who: bytes) -> str:
+    """What stands in a send for the address of a person who was erased."""
+    return ERASED + who.hex()
+
+
+def _key(address: str | None) -> str | None:
+    """`Ann <ann@example.com>` is how some bounces name a recipient."""
+    if not address:
+        return None
+    bare = address.rpartition("<")[2].rstrip("> ") if address.endswith(">") else address
+    try:
+        return normalise(bare).key
+    except InvalidAddress:
+        return None

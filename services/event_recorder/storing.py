@@ -1,0 +1,104 @@
+"""The rows that events leave: the events themselves, bounces and complaints."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from config.esp_config import EspName
+from database.models import Bounce, Complaint, WebhookEvent
+from lists.touches import agent_of, link_hash, origin_hash
+from services.event_recorder.judging import TOUCHES
+from services.event_recorder.resolving import Told
+from services.events import BounceClass, Event, EventKind
+from utils.addresses import mailbox_provider
+
+
+def store(session: Session, esp: EspName, told: Iterable[Told], now: datetime) -> list[Told]:
+    """Add the events that are not there yet, and return those with the ids of their rows."""
+    by_key = {one.event.key: one for one in told}
+    if not by_key:
+        return []
+    # In one order for all writers, so that two calls with the same events never wait for
+    # each other in a circle.
+    rows = [_row(esp, by_key[key], now) for key in sorted(by_key)]
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = (
+        dialect.insert(WebhookEvent)
+        .on_conflict_do_nothing(index_elements=["esp", "event_key"])
+        .returning(WebhookEvent.id, WebhookEvent.event_key)
+    )
+    new = []
+    for row in session.execute(statement, rows):
+        by_key[row.event_key].id = row.id
+        new.append(by_key[row.event_key])
+    return new
+
+
+def note_reports(session: Session, esp: EspName, told: Iterable[Told]) -> None:
+    """A row for each bounce and each complaint, once, also when an event is replayed."""
+    bounces = [_bounce(esp, one) for one in told if one.event.kind is EventKind.BOUNCED]
+    complaints = [_complaint(esp, one) for one in told if one.event.kind is EventKind.COMPLAINED]
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    for table, rows in ((Bounce, bounces), (Complaint, complaints)):
+        if rows:
+            once = dialect.insert(table).on_conflict_do_nothing(index_elements=["event_id"])
+            session.connection().execute(once, rows)
+
+
+def _row(esp: EspName, one: Told, now: datetime) -> dict[str, Any]:
+    event, send = one.event, one.send
+    return {
+        "esp": esp,
+        "event_key": event.key,
+        "kind": event.kind,
+        "send_id": send.id if send is not None else None,
+        "campaign_id": send.campaign_id if send is not None else None,
+        "subscriber_id": send.subscriber_id if send is not None else None,
+        "occurred_at": event.occurred_at,
+        "received_at": now,
+        "payload": event.payload,
+        **(_touch(event) if event.kind in TOUCHES else _NO_TOUCH),
+    }
+
+
+_NO_TOUCH = {"agent": None, "link": None, "origin": None}
+
+
+def _touch(event: Event) -> dict[str, Any]:
+    return {
+        "agent": agent_of(event.kind, event.user_agent, event.ip, event.is_machine).value,
+        "link": link_hash(event.url) if event.url else None,
+        "origin": origin_hash(event.user_agent, event.ip),
+    }
+
+
+def _report(esp: EspName, one: Told) -> dict[str, Any]:
+    send = one.send
+    domain = (one.email_key or "").rpartition("@")[2]
+    return {
+        "event_id": one.id,
+        "esp": esp,
+        "send_id": send.id if send is not None else None,
+        "campaign_id": send.campaign_id if send is not None else None,
+        "subscriber_id": send.subscriber_id if send is not None else None,
+        "mailbox_provider": (
+            send.mailbox_provider if send is not None else mailbox_provider(domain).value
+        ),
+        "diagnostic": one.event.detail,
+        "occurred_at": one.event.occurred_at,
+    }
+
+
+def _bounce(esp: EspName, one: Told) -> dict[str, Any]:
+    return {
+        **_report(esp, one),
+        "bounce_class": one.event.bounce_class or BounceClass.SOFT,
+        "code": one.event.code,
+    }
+
+
+def _complaint(esp: EspName, one: Told) -> dict[str, Any]:
+    return {**_report(esp, one), "feedback_type": one.event.code}

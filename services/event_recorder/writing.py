@@ -1,0 +1,139 @@
+"""Write what events make of sends, and what that adds to the counters of campaigns."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Table, bindparam, update
+from sqlalchemy.orm import Session
+
+from config.esp_config import EspName
+from database.models import (
+    BatchState,
+    Campaign,
+    CampaignStatus,
+    CampaignTally,
+    EmailSend,
+    SendBatch,
+    SendStatus,
+    TallyKind,
+)
+from database.upsert import add_to
+from services.event_recorder.judging import Judged
+from services.event_recorder.sends import Counts, SendChange
+from services.ledger.finish import finish
+from services.standing import hour_of, reserve_quota
+
+_SENDS = cast("Table", EmailSend.__table__)
+_UPDATE = (
+    update(_SENDS)
+    .where(_SENDS.c.id == bindparam("send"))
+    .values(
+        heard=bindparam("new_heard"),
+        delivery=bindparam("new_delivery"),
+        delivered_at=bindparam("new_delivered_at"),
+        esp_message_id=bindparam("new_message_id"),
+        unsubscribed=bindparam("new_unsubscribed"),
+        interest=bindparam("new_interest"),
+        opened=bindparam("new_opened"),
+        clicked=bindparam("new_clicked"),
+    )
+)
+_SETTLE = (
+    update(_SENDS)
+    .where(_SENDS.c.id == bindparam("send"))
+    .values(
+        status=SendStatus.ACCEPTED,
+        reason=None,
+        esp=bindparam("carrier"),
+        refused_by=None,
+        settled_at=bindparam("at"),
+    )
+)
+
+
+def write_sends(
+    session: Session, esp: EspName, changes: Sequence[SendChange], now: datetime
+) -> None:
+    """One row each; `changes` in the order of send ids."""
+    connection = session.connection()
+    if rows := [_row(change) for change in changes]:
+        connection.execute(_UPDATE, rows)
+    settled = [change for change in changes if change.is_settled]
+    if settled:
+        rows = [{"send": c.send.id, "carrier": esp, "at": now} for c in settled]
+        connection.execute(_SETTLE, rows)
+    for change in settled:
+        if change.send.status is SendStatus.QUEUED:
+            reserve_quota(session, esp, 1, hour_of(now))
+        elif change.send.status is SendStatus.UNKNOWN:
+            _settle_batch(session, change)
+
+
+def write_counts(
+    session: Session,
+    esp: EspName,
+    changes: Iterable[SendChange],
+    judged: Iterable[Judged],
+    now: datetime,
+) -> None:
+    """Add to the counters of each campaign, and end one whose last unknown was settled."""
+    counts = Counts()
+    for change in changes:
+        counts.add(esp, change)
+    for one in judged:
+        counts.add_judged(esp, one.change, one.machines)
+    for campaign_id in sorted(counts.campaigns):
+        _count(session, campaign_id, dict(counts.campaigns[campaign_id]), now)
+    for (campaign_id, kind, key), n in sorted(counts.tallies.items()):
+        if n:
+            row = {"campaign_id": campaign_id, "kind": TallyKind(kind), "key": key}
+            add_to(session, CampaignTally, row, {"n": n})
+
+
+def _row(change: SendChange) -> dict[str, Any]:
+    return {
+        "send": change.send.id,
+        "new_heard": change.heard,
+        "new_delivery": change.delivery,
+        "new_delivered_at": change.delivered_at,
+        "new_message_id": change.message_id,
+        "new_unsubscribed": change.unsubscribed,
+        "new_interest": change.interest,
+        "new_opened": change.opened,
+        "new_clicked": change.clicked,
+    }
+
+
+def _settle_batch(session: Session, change: SendChange) -> None:
+    """The call that carried it is known to have been taken, as far as this send goes."""
+    batch = SendBatch.__table__.c
+    left = batch.unknown - 1
+    session.execute(
+        update(SendBatch)
+        .where(SendBatch.id == change.send.batch_id)
+        .values(unknown=left, accepted=batch.accepted + 1)
+        .execution_options(synchronize_session=False)
+    )
+    session.execute(
+        update(SendBatch)
+        .where(SendBatch.id == change.send.batch_id, SendBatch.unknown == 0)
+        .values(state=BatchState.DONE)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _count(session: Session, campaign_id: int, by: dict[str, int], now: datetime) -> None:
+    columns = {name: n for name, n in by.items() if n}
+    if not columns:
+        return
+    session.execute(
+        update(Campaign)
+        .where(Campaign.id == campaign_id)
+        .values({name: getattr(Campaign, name) + n for name, n in columns.items()})
+        .execution_options(synchronize_session=False)
+    )
+    if columns.get("unknown"):
+        campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
+        if campaign.status is CampaignStatus.NEEDS_REVIEW and campaign.unknown == 0:
+            finish(session, campaign, now)
