@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
@@ -20,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from config.esp_config import SesConfig
-from services.events import WebhookCall
+from services.amazon_ses_webhooks import SesWebhooks
+from services.events import NotGenuine, WebhookCall
 from tests.canned_esp import ses_config
 from tests.conftest import NOW
 
@@ -28,6 +30,18 @@ TOPIC = "arn:aws:sns:eu-west-1:123456789012:ses-events"
 HOST = "https://sns.eu-west-1.amazonaws.com"
 CERT_NAME = "SimpleNotificationService-0123456789abcdef0123456789abcdef.pem"
 CERT_URL = f"{HOST}/{CERT_NAME}"
+
+BOUNCE = {
+    "eventType": "Bounce",
+    "bounce": {
+        "bounceType": "Permanent",
+        "bounceSubType": "General",
+        "bouncedRecipients": [{"emailAddress": "ann@example.net"}],
+        "feedbackId": "0100-f1",
+    },
+    "mail": {"messageId": "0100-m1", "destination": ["ann@example.net"]},
+}
+KINDS = ("Notification", "SubscriptionConfirmation", "UnsubscribeConfirmation")
 
 NOTIFICATION_FIELDS = "Message MessageId Subject Timestamp TopicArn Type"
 CONFIRMATION_FIELDS = "Message MessageId SubscribeURL Timestamp Token TopicArn Type"
@@ -138,3 +152,31 @@ def posted(envelope: Mapping[str, Any], received_at: datetime = NOW, **headers: 
 def listening(cert_dir: Path | None, *topics: str, url: str | None = None) -> SesConfig:
     """SES as an installation has it that hears of `topics`, or of `TOPIC`."""
     return replace(ses_config(url), sns_topic_arns=topics or (TOPIC,), sns_cert_dir=cert_dir)
+
+
+class Asked:
+    """Plays the network: remembers what was fetched, and has Amazon's certificate."""
+
+    def __init__(self, pem: bytes = b"") -> None:
+        self.urls: list[str] = []
+        self.pem = pem or amazon().pem
+
+    def __call__(self, url: str) -> bytes:
+        self.urls.append(url)
+        return self.pem
+
+
+def unsigned(kind: str = "Notification", **fields: Any) -> dict[str, Any]:
+    if kind == "Notification":
+        return notification(BOUNCE, **fields)
+    return confirmation(kind, **fields)
+
+
+def signed(kind: str = "Notification", version: str = "1", **fields: Any) -> dict[str, Any]:
+    return amazon().sign(unsigned(kind, **fields), version)
+
+
+def refused(reader: SesWebhooks, call: WebhookCall) -> str:
+    with pytest.raises(NotGenuine) as raised:
+        reader.receive(call)
+    return str(raised.value)
