@@ -252,16 +252,21 @@ class SesAdapter(EspAdapter):
             return True
 
     def _call(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
-        except ClientError as error:
-            raise _refusal(error.response) from error
-        except BotoCoreError as error:
-            kind = LIBRARY_ERRORS.get(type(error), OutcomeUnknown)
-            raise kind(reason(type(error).__name__, error)) from error
-        except GARBAGE as error:
-            raise OutcomeUnknown(reason("not an answer of SES", error)) from error
-        return answer
+        return call_ses(self._client, operation, arguments)
+
+
+def call_ses(client: Any, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of one call of the client; raises an `EspError` for everything else."""
+    try:
+        answer: dict[str, Any] = getattr(client, operation)(**arguments)
+    except ClientError as error:
+        raise _refusal(error.response) from error
+    except BotoCoreError as error:
+        kind = LIBRARY_ERRORS.get(type(error), OutcomeUnknown)
+        raise kind(reason(type(error).__name__, error)) from error
+    except GARBAGE as error:
+        raise OutcomeUnknown(reason("not an answer of SES", error)) from error
+    return answer
 
 
 def _result(entry: Mapping[str, Any]) -> SendResult:

@@ -68,6 +68,7 @@ class Transport:
         hide: tuple[str, ...] = (),
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         """`hide` holds the secrets that travel: an answer that echoes one is blotted out."""
         for secret in hide:
@@ -81,6 +82,7 @@ class Transport:
             "retries": False,
             "deadline_s": read_timeout_s,
         }
+        self._max_answer_bytes = max_answer_bytes
         self._pools: dict[tuple[str, str], urllib3.HTTPConnectionPool] = {}
 
     def exchange(
@@ -114,7 +116,7 @@ class Transport:
 
     def _whole_body(self, response: urllib3.BaseHTTPResponse) -> bytes:
         try:
-            body = b"".join(_chunks(response))
+            body = b"".join(_chunks(response, self._max_answer_bytes))
         except (urllib3.exceptions.HTTPError, OSError) as error:
             response.close()
             reason = f"{response.status}: the answer is not whole: {_what(error)}"
@@ -143,7 +145,7 @@ class Transport:
         return _TlsPool(parts.hostname or "", parts.port, ssl_context=context, **self._options)
 
 
-def _chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+def _chunks(response: urllib3.BaseHTTPResponse, limit: int) -> Iterator[bytes]:
     """The body until its end: a read of a fixed size does not notice that bytes are missing."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
         # Not asked for, and a megabyte of it could become a gigabyte.
@@ -151,8 +153,8 @@ def _chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     size = 0
     for chunk in response.stream(CHUNK_BYTES, decode_content=False):
         size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
-            raise urllib3.exceptions.ProtocolError(f"over {MAX_ANSWER_BYTES} bytes")
+        if size > limit:
+            raise urllib3.exceptions.ProtocolError(f"over {limit} bytes")
         yield chunk
 
 

@@ -163,20 +163,12 @@ class PostmarkAdapter(EspAdapter):
         )
 
     def _look(self, path: str) -> dict[str, Any]:
-        try:
-            found = self._client().call("GET", path)
-        except _Refused as refused:
-            result = _judged(refused)
-            kind = ERRORS.get(result.outcome, OutcomeUnknown)
-            raise kind(result.reason or "", http_status=refused.status) from refused
-        except (ValueError, RecursionError) as error:
-            raise OutcomeUnknown("200: not JSON", http_status=200) from error
-        return found if isinstance(found, dict) else {}
+        return call_postmark(self._client(), "GET", path)
 
     def _common(self, message: Message) -> dict[str, Any]:
         common = {
             "From": mailbox(message.from_name, message.from_email),
-            "MessageStream": self._config.message_stream,
+            "MessageStream": self._stream(message),
             "TrackOpens": message.track_opens,
             "TrackLinks": "HtmlAndText" if message.track_clicks else "None",
         }
@@ -186,11 +178,26 @@ class PostmarkAdapter(EspAdapter):
             common["Tag"] = message.tags[0][:MAX_TAG_CHARS]
         return common
 
-    def _client(self) -> "_Client":
-        client: _Client | None = getattr(self._threads, "client", None)
+    def _client(self) -> "Client":
+        client: Client | None = getattr(self._threads, "client", None)
         if client is None:
-            client = self._threads.client = _Client(self._config, self._transport)
+            client = self._threads.client = Client(self._config, self._transport)
         return client
+
+
+def call_postmark(
+    client: "Client", method: str, path: str, data: Any = None, **query: str
+) -> dict[str, Any]:
+    """The object that one call answers; empty for anything else. Raises an `EspError`."""
+    try:
+        found = client.call(method, path, data=data, **query)
+    except _Refused as refused:
+        result = _judged(refused)
+        kind = ERRORS.get(result.outcome, OutcomeUnknown)
+        raise kind(result.reason or "", http_status=refused.status) from refused
+    except (ValueError, RecursionError) as error:
+        raise OutcomeUnknown("200: not JSON", http_status=200) from error
+    return found if isinstance(found, dict) else {}
 
 
 def _mail(common: dict[str, Any], message: Message, recipient: Recipient) -> dict[str, Any]:
@@ -209,7 +216,7 @@ def _mail(common: dict[str, Any], message: Message, recipient: Recipient) -> dic
     return mail
 
 
-class _Client(PostmarkClient):  # type: ignore[misc] # the SDK has no types
+class Client(PostmarkClient):  # type: ignore[misc] # the SDK has no types
     """The SDK's client over our transport. Its own follows redirects with the token."""
 
     def __init__(self, config: PostmarkConfig, transport: Transport) -> None:

@@ -90,11 +90,7 @@ class SendGridAdapter(EspAdapter):
             read_timeout_s=read_timeout_s,
         )
         self._clock = clock
-        self._sdk = SendGridAPIClient(config.api_key, host=config.base_url.rstrip("/"))
-        old = self._sdk.client
-        self._sdk.client = _KeptAliveClient(
-            transport, host=old.host, request_headers=old.request_headers, version=3
-        )
+        self._sdk = sdk_over(transport, config)
 
     def fit(self, batch: Batch) -> int:
         recipients = batch.recipients[:MAX_PERSONALIZATIONS]
@@ -119,9 +115,9 @@ class SendGridAdapter(EspAdapter):
 
     def account(self) -> Account:
         try:
-            credits = _json(self._sdk.client.user.credits.get().body)
+            credits = parsed(self._sdk.client.user.credits.get().body)
         except HTTPError as error:
-            raise self._error(error) from error
+            raise call_error(error, self._clock()) from error
         if not isinstance(credits, dict):
             raise OutcomeUnknown("the answer about credits is not an object", http_status=200)
         total, remain = credits.get("total"), credits.get("remain")
@@ -138,21 +134,34 @@ class SendGridAdapter(EspAdapter):
     def _refused(self, error: HTTPError, batch: Batch) -> BatchAnswer:
         if error.status_code == 400:
             return _invalid(_errors(error.body), batch)
-        raise self._error(error) from error
+        raise call_error(error, self._clock()) from error
 
-    def _error(self, error: HTTPError) -> EspError:
-        words = "; ".join(str(one.get("message")) for one in _errors(error.body)) or error.reason
-        why = reason(error.status_code, words)
-        kind = STATUS_ERRORS.get(error.status_code, OutcomeUnknown)
-        if error.status_code == 401 and QUOTA_TEXT in words:
-            why = f"quota: {why}"
-        return kind(why, http_status=error.status_code, retry_after_s=self._wait(error))
 
-    def _wait(self, error: HTTPError) -> float | None:
-        reset = str(error.headers.get("X-RateLimit-Reset", ""))
-        if error.status_code != 429 or not re.fullmatch(r"\d{1,12}", reset):
-            return None
-        return min(max(float(reset) - self._clock(), 0.0), MAX_RETRY_AFTER_S)
+def sdk_over(transport: Transport, config: SendGridConfig) -> SendGridAPIClient:
+    """The SDK, each call of which makes one request through `transport`."""
+    sdk = SendGridAPIClient(config.api_key, host=config.base_url.rstrip("/"))
+    old = sdk.client
+    sdk.client = _KeptAliveClient(
+        transport, host=old.host, request_headers=old.request_headers, version=3
+    )
+    return sdk
+
+
+def call_error(error: HTTPError, now: float) -> EspError:
+    """What an answer that is no success says about the whole call."""
+    words = "; ".join(str(one.get("message")) for one in _errors(error.body)) or error.reason
+    why = reason(error.status_code, words)
+    kind = STATUS_ERRORS.get(error.status_code, OutcomeUnknown)
+    if error.status_code == 401 and QUOTA_TEXT in words:
+        why = f"quota: {why}"
+    return kind(why, http_status=error.status_code, retry_after_s=_wait(error, now))
+
+
+def _wait(error: HTTPError, now: float) -> float | None:
+    reset = str(error.headers.get("X-RateLimit-Reset", ""))
+    if error.status_code != 429 or not re.fullmatch(r"\d{1,12}", reset):
+        return None
+    return min(max(float(reset) - now, 0.0), MAX_RETRY_AFTER_S)
 
 
 class _KeptAliveClient(Client):  # type: ignore[misc] # the SDK has no types
@@ -175,15 +184,17 @@ class _KeptAliveClient(Client):  # type: ignore[misc] # the SDK has no types
             url_path=[*self._url_path, name] if name else self._url_path,
         )
 
-    def get(self) -> Response:
-        return self._call("GET", None)
+    def get(self, query_params: Mapping[str, Any] | None = None) -> Response:
+        return self._call("GET", None, query_params)
 
     def post(self, request_body: dict[str, Any]) -> Response:
         return self._call("POST", json.dumps(request_body).encode())
 
-    def _call(self, method: str, body: bytes | None) -> Response:
+    def _call(
+        self, method: str, body: bytes | None, query: Mapping[str, Any] | None = None
+    ) -> Response:
         headers = {**self.request_headers, "Content-Type": "application/json"}
-        answer = self._transport.exchange(method, self._build_url(None), headers, body)
+        answer = self._transport.exchange(method, self._build_url(query), headers, body)
         reply = _Reply(answer.body)
         reply.code, reply.hdrs = answer.status, answer.headers
         reply.reason = responses.get(answer.status, "")
@@ -239,14 +250,15 @@ def _invalid(errors: list[dict[str, Any]], batch: Batch) -> BatchAnswer:
 
 def _errors(body: bytes) -> list[dict[str, Any]]:
     """The `errors` of an answer; empty when it is not SendGrid's."""
-    document = _json(body)
+    document = parsed(body)
     errors = document.get("errors") if isinstance(document, dict) else None
     if not isinstance(errors, list) or not all(isinstance(one, dict) for one in errors):
         return []
     return errors
 
 
-def _json(body: bytes) -> Any:
+def parsed(body: bytes) -> Any:
+    """The JSON of an answer; `None` when it is none."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
