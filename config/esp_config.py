@@ -39,6 +39,9 @@ class EspConfig:
     """Who talks to it. Only the name: SDKs are heavy (boto3 takes 0.4 s to import)."""
     webhooks: ClassVar[str]
     """Who reads its webhooks, a `services.events.WebhookReader`; only the name, too."""
+    suppressions: ClassVar[str] = ""
+    """Who reads and fills its own list of addresses that it would not deliver to, a
+    `services.suppression_lists.SuppressionList`; "" when nobody can."""
     key: ClassVar[str]
     """The variable without which the ESP is not used."""
     largest_batch: ClassVar[int]
@@ -103,6 +106,7 @@ class EspConfig:
 class SendGridConfig(EspConfig):
     adapter = "services.sendgrid.SendGridAdapter"
     webhooks = "services.sendgrid_webhooks.SendGridWebhooks"
+    suppressions = "services.sendgrid_suppressions.SendGridSuppressions"
     key = "SENDGRID_API_KEY"
     largest_batch = 1000
     no_track = 'clicktracking="off"'
@@ -123,6 +127,7 @@ class SendGridConfig(EspConfig):
 class SesConfig(EspConfig):
     adapter = "services.amazon_ses.SesAdapter"
     webhooks = "services.amazon_ses_webhooks.SesWebhooks"
+    suppressions = "services.amazon_ses_suppressions.SesSuppressions"
     key = "AWS_ACCESS_KEY_ID"
     largest_batch = 50
     day_rolls = True
@@ -169,6 +174,7 @@ class SesConfig(EspConfig):
 class PostmarkConfig(EspConfig):
     adapter = "services.postmark.PostmarkAdapter"
     webhooks = "services.postmark_webhooks.PostmarkWebhooks"
+    suppressions = "services.postmark_suppressions.PostmarkSuppressions"
     key = "POSTMARK_API_KEY"
     largest_batch = 500
     no_track = "data-pm-no-track"
@@ -187,6 +193,10 @@ class PostmarkConfig(EspConfig):
     message_stream: str = field(
         default="broadcast", metadata=variable("POSTMARK_MESSAGE_STREAM", values.esp_label)
     )
+    transactional_stream: str = field(
+        default="outbound", metadata=variable("POSTMARK_TRANSACTIONAL_STREAM", values.esp_label)
+    )
+    """For confirmations; every server begins with this one."""
     webhook_user: str | None = field(
         default=None,
         repr=False,

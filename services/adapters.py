@@ -1,4 +1,4 @@
-"""The adapter of each ESP, and the reader of its webhooks; a module is imported when its ESP is configured.
+"""The parts of each ESP (adapter, webhooks, its suppression list); imported when it is configured.
 
 Which class it is, `config.esp_config` says: by name, since the SDKs are heavy.
 """
@@ -10,6 +10,7 @@ from typing import Any
 from config.esp_config import ESPS, EspConfig, EspName
 from services.base import EspAdapter
 from services.events import WebhookReader
+from services.suppression_lists import SuppressionList
 
 
 def adapter_class(esp: EspName) -> Callable[..., EspAdapter]:
@@ -27,6 +28,12 @@ def build_webhook_reader(config: EspConfig) -> WebhookReader:
     """The reader of the webhooks of the ESP that `config` is for."""
     reader: WebhookReader = _named(ESPS[config.name].webhooks)(config)
     return reader
+
+
+def build_suppression_list(config: EspConfig) -> SuppressionList:
+    """The own list of the ESP that `config` is for, which must have `suppressions`."""
+    built: SuppressionList = _named(config.suppressions)(config)
+    return built
 
 
 def _named(path: str) -> Any:

@@ -37,6 +37,7 @@ LAYERS: dict[str, int] = {
     "services.ledger": 4,
     "services.mailing": 4,
     "services.self_test": 4,
+    "services.suppression_sync": 4,
     "services.system": 4,
     "services.trial": 4,
     # 3: decisions
@@ -59,6 +60,7 @@ LAYERS: dict[str, int] = {
     # 1: words and tools
     "services.base": 1,
     "services.events": 1,
+    "services.suppression_lists": 1,
     "utils": 1,
     # 0: a leaf
     "config": 0,
