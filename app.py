@@ -29,6 +29,7 @@ from api import (
     health,
     imports,
     metrics,
+    segments,
     sending,
     subscribers,
     unsubscribe,
@@ -50,6 +51,7 @@ GRACEFUL_TIMEOUT_S = 40
 BLUEPRINTS = (
     health.api,
     imports.api,
+    segments.api,
     subscribers.api,
     sending.api,
     campaigns.api,

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, RootModel, StringConstraints, field_validator, model_validator
 
 from api.schemas import Answer, Body, Id, Line, Path, Query
+from api.segment_schemas import Filter, SegmentName
 from config.esp_config import EspName
 from database.models import CampaignStatus, SendStatus
 from services.campaign_control import Resolution
@@ -24,6 +25,10 @@ class AudienceBody(Body):
 
     tags: list[Tag] | None = Field(None, min_length=1, max_length=50)
     """People with any of these tags."""
+    segment: SegmentName | None = None
+    """Whom this saved segment selects, as it is now."""
+    filter: Filter | None = None
+    """Whom this filter selects."""
     emails: list[Annotated[str, StringConstraints(max_length=320)]] | None = Field(
         None, max_length=20_000
     )
@@ -31,8 +36,12 @@ class AudienceBody(Body):
 
     @model_validator(mode="after")
     def _one_kind(self) -> "AudienceBody":
-        if (self.tags is None) == (self.emails is None):
-            raise ValueError("give either `tags` or `emails`; leave `audience` out to reach all")
+        given = [self.tags, self.segment, self.filter, self.emails]
+        if sum(one is not None for one in given) != 1:
+            raise ValueError(
+                "give exactly one of `tags`, `segment`, `filter` and `emails`; "
+                "leave `audience` out to reach all"
+            )
         return self
 
 

@@ -22,6 +22,7 @@ from api.campaign_schemas import (
     SendAnswer,
 )
 from api.errors import Problem, invalid
+from api.filters import read_filter, refusals
 from api.system import the_system
 from database.models import Campaign, CampaignStatus
 from list_manager import find_subscriber
@@ -84,7 +85,7 @@ def preview(body: PreviewBody) -> dict[str, Any]:
 
 
 def _dry_run(system: System, new: NewCampaign) -> dict[str, Any]:
-    with system.database.read() as session:
+    with system.database.read() as session, refusals("/audience"):
         told = trial.dry_run(
             session,
             new,
@@ -139,6 +140,8 @@ def _new_campaign(body: CampaignBody, system: System) -> NewCampaign:
         configured = ", ".join(system.esps) or "none"
         raise invalid("/esp", f"{body.esp} is not configured here; configured: {configured}")
     audience = body.audience.model_dump(exclude_none=True) if body.audience else {}
+    if "filter" in audience:
+        read_filter(audience["filter"], "/audience/filter")
     return replace(_new_mailing(body, system), audience=audience, esp=body.esp)
 
 
@@ -210,14 +213,17 @@ def _make(system: System, new: NewCampaign, key: str | None, *, allow_duplicate:
     now = system.clock()
     fingerprint = _fingerprint()
     with system.database.write() as session:
-        campaigns.one_at_a_time(session, key or new.content_hash)
         if key is not None:
+            campaigns.one_at_a_time(session, key)
             told = campaigns.find_by_key(session, key, fingerprint)
             if told is not None:
                 return _told_again(session.get_one(Campaign, told.campaign_id), told.same_request)
         if system.engine is None or not system.engine.may_send:
             raise _cannot_send(system)
+        with refusals("/audience"):
+            new = campaigns.with_fixed_audience(session, new)
         if key is None and not allow_duplicate:
+            campaigns.one_at_a_time(session, new.content_hash)
             same = campaigns.find_duplicate(session, new, now)
             if same is not None:
                 raise _possible_duplicate(same)

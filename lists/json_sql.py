@@ -5,6 +5,7 @@ What is not there, or of another kind, is NULL. A value never becomes part of th
 steps and tags are bound as variables.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from sqlalchemy import BigInteger, Boolean, ColumnElement, Numeric, Text, litera
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+
+from database.models.base import Json
 
 MAX_NUMBER_CHARS = 30
 
@@ -166,6 +169,25 @@ class _HowMany(_OnBoth):
     )
 
 
+class _WithTags(_OnBoth):
+    """`<rest>` is what to add, `<text>` what to remove, each a list as JSON."""
+
+    type = Json
+    inherit_cache = True
+    has_text = True
+    sqlite = (
+        "SELECT json_group_array(value) FROM (SELECT value FROM json_each(<first>)"
+        " WHERE value NOT IN (SELECT gone.value FROM json_each(<text>) AS gone)"
+        " UNION SELECT value FROM json_each(<rest>) ORDER BY value)"
+    )
+    postgresql = (
+        "SELECT coalesce(jsonb_agg(tag ORDER BY tag COLLATE \"C\"), '[]') FROM ("
+        "SELECT tag FROM jsonb_array_elements_text(<first>) AS tag"
+        " WHERE tag NOT IN (SELECT jsonb_array_elements_text((<text>)::jsonb))"
+        " UNION SELECT jsonb_array_elements_text((<rest>)::jsonb)) AS merged"
+    )
+
+
 def folded_sql(text: Any) -> ColumnElement[str]:
     """A text with A to Z as a to z: `lists.segment_values.folded` in SQL."""
     return _Folded(text)
@@ -212,6 +234,11 @@ def has_any(tags: Any, wanted: Sequence[str]) -> ColumnElement[bool]:
 def has_all(tags: Any, wanted: Sequence[str]) -> ColumnElement[bool]:
     """Whether a list of texts has each of `wanted`."""
     return _HowMany(tags, *_bound(wanted)) == len(set(wanted))
+
+
+def with_tags(tags: Any, *, add: Sequence[str], remove: Sequence[str]) -> ColumnElement[list[str]]:
+    """The list with `add` and without `remove`, sorted, each once."""
+    return _WithTags(tags, *_bound([json.dumps(list(add)), json.dumps(list(remove))]))
 
 
 def _bound(texts: Sequence[str]) -> list[Any]:

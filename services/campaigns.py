@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,8 @@ from database.models import (
     Subscriber,
     TallyKind,
 )
+from lists.segment_filter import parse
+from lists.segments import check_campaigns, find_segment
 from services.ledger.counters import move, tallies, tally
 from utils.addresses import InvalidAddress, normalise
 
@@ -56,7 +58,8 @@ class NewCampaign:
     from_name: str | None
     reply_to: str | None
     audience: Mapping[str, Any]
-    """{} = all active, {"tags": [...]} = any of them, {"emails": [...]} = known ones."""
+    """{} = all active, {"tags": [...]} = any of them, {"emails": [...]} = known ones,
+    {"filter": {...}} = whom it selects; {"segment": name} until `with_fixed_audience`."""
     esp: EspName | None
     track_opens: bool
     track_clicks: bool
@@ -67,11 +70,21 @@ class NewCampaign:
         """The same for the same mailing: content, sender and audience, in whatever order and
         case; not its name, nor how it is to be sent and followed."""
         said = {name: getattr(self, name) for name in _IDENTIFYING}
-        said["audience"] = {
-            kind: sorted({one.strip().lower() if kind == "emails" else one for one in chosen})
-            for kind, chosen in self.audience.items()
-        }
+        audience = dict(self.audience)
+        if "emails" in audience:
+            audience["emails"] = [one.strip().lower() for one in audience["emails"]]
+        said["audience"] = _unordered(audience)
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _unordered(said: Any) -> Any:
+    """JSON whose lists are all sets."""
+    if isinstance(said, dict):
+        return {name: _unordered(one) for name, one in said.items()}
+    if isinstance(said, list):
+        each = {json.dumps(one, sort_keys=True): one for one in map(_unordered, said)}
+        return [each[one] for one in sorted(each)]
+    return said
 
 
 _IDENTIFYING = ("subject", "html", "text", "from_email", "from_name", "reply_to")
@@ -83,6 +96,19 @@ class Told:
 
     campaign_id: int
     same_request: bool
+
+
+def with_fixed_audience(session: Session, new: NewCampaign) -> NewCampaign:
+    """`new` with the filter of its segment in its place, so that it stays what it is now.
+
+    Raises `UnknownSegment`, and `InvalidFilter` where a filter speaks of no campaign of ours.
+    """
+    if "segment" in new.audience:
+        segment = find_segment(session, new.audience["segment"])
+        return replace(new, audience={"filter": segment.filter})
+    if "filter" in new.audience:
+        check_campaigns(session, parse(new.audience["filter"]))
+    return new
 
 
 def create(

@@ -13,7 +13,7 @@ from config.settings import EspDistribution
 from database.models import SendStatus, SkipReason, Subscriber
 from database.session import Database
 from services.base import Batch, EspAdapter, EspError, Outcome, SendResult
-from services.campaigns import DELIVERY, NewCampaign, audience_of
+from services.campaigns import DELIVERY, NewCampaign, audience_of, with_fixed_audience
 from services.esp_manager import rank, why_not
 from services.forecast import forecast
 from services.ledger.plan import count_audience
@@ -56,8 +56,11 @@ def dry_run(
     now: datetime,
     distribution: EspDistribution,
 ) -> dict[str, Any]:
-    """What would happen: who is written to, by which ESP as quotas stand, and until when."""
-    audience, dropped = audience_of(new.audience)
+    """What would happen: who is written to, by which ESP as quotas stand, and until when.
+
+    Raises as `with_fixed_audience` does.
+    """
+    audience, dropped = audience_of(with_fixed_audience(session, new).audience)
     counted = count_audience(session, audience, now)
     counted.update({reason: n for reason, n in dropped.items() if n})
     queued = counted.pop("", 0)

@@ -12,10 +12,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Select,
-    String,
     case,
-    cast,
-    exists,
     func,
     literal,
     null,
@@ -35,6 +32,9 @@ from database.models import (
     TallyKind,
 )
 from list_manager import suppressed
+from lists.json_sql import has_any
+from lists.segment_filter import parse
+from lists.segment_sql import selects
 from services.ledger.counters import move, tally
 
 IDS_PER_CHUNK = 10_000
@@ -57,7 +57,7 @@ def count_audience(session: Session, audience: Mapping[str, Any], now: datetime)
     """
     emails: list[str] | None = audience.get("emails")
     if emails is None:
-        return _count_people(session, _active(session, audience), now)
+        return _count_people(session, _active(audience, now), now)
     counted: Counter[str] = Counter()
     for start in range(0, len(emails), EMAILS_PER_CHUNK):
         keys = emails[start : start + EMAILS_PER_CHUNK]
@@ -82,7 +82,8 @@ def plan_chunk(session: Session, campaign: Campaign, now: datetime) -> None:
 def _plan_ids(session: Session, campaign: Campaign, now: datetime) -> bool:
     until = campaign.plan_until or 0
     upto = min(campaign.planned_through + IDS_PER_CHUNK, until)
-    people = _active(session, campaign.audience).where(
+    # A filter that speaks of "days ago" means the same people in the last chunk as in the first.
+    people = _active(campaign.audience, campaign.created_at).where(
         Subscriber.id > campaign.planned_through, Subscriber.id <= upto
     )
     _insert(session, campaign, people, now)
@@ -128,10 +129,13 @@ def _insert(session: Session, campaign: Campaign, people: Select[Subscriber], no
     return _count(session, campaign, before, now)
 
 
-def _active(session: Session, audience: Mapping[str, Any]) -> Select[Subscriber]:
+def _active(audience: Mapping[str, Any], asked_at: datetime) -> Select[Subscriber]:
     people = select(Subscriber).where(Subscriber.status == SubscriberStatus.ACTIVE)
-    tags: list[str] | None = audience.get("tags")
-    return people if tags is None else people.where(_has_any(session, tags))
+    if "tags" in audience:
+        return people.where(has_any(Subscriber.tags, audience["tags"]))
+    if "filter" in audience:
+        return people.where(selects(parse(audience["filter"]), asked_at))
+    return people
 
 
 def _kept_from(now: datetime) -> ColumnElement[str | None]:
@@ -171,14 +175,6 @@ def _count(session: Session, campaign: Campaign, before: int, now: datetime) -> 
         campaign.first_send_id = min(campaign.first_send_id or first, first)
         campaign.last_send_id = max(campaign.last_send_id or last, last)
     return planned
-
-
-def _has_any(session: Session, tags: list[str]) -> ColumnElement[bool]:
-    if _is_postgresql(session):
-        wanted = cast(postgresql.array(tags), postgresql.ARRAY(String))
-        return func.jsonb_exists_any(Subscriber.tags, wanted)
-    each: Any = func.json_each(Subscriber.tags).table_valued("value")
-    return exists(select(1).select_from(each).where(each.c.value.in_(tags)))
 
 
 def _is_postgresql(session: Session) -> bool:
