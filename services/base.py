@@ -145,6 +145,9 @@ class Message:
     tags: tuple[str, ...] = ()
     track_opens: bool = False
     track_clicks: bool = False
+    transactional: bool = False
+    """Asked for by its one recipient just now (a confirmation), and no bulk mail: for ESPs
+    that keep the two apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,9 +166,12 @@ class PostmarkAdapter(EspAdapter):
         return call_postmark(self._client(), "GET", path)
 
     def _common(self, message: Message) -> dict[str, Any]:
+        config = self._config
         common = {
             "From": mailbox(message.from_name, message.from_email),
-            "MessageStream": self._stream(message),
+            "MessageStream": (
+                config.transactional_stream if message.transactional else config.message_stream
+            ),
             "TrackOpens": message.track_opens,
             "TrackLinks": "HtmlAndText" if message.track_clicks else "None",
         }

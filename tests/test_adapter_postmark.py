@@ -54,6 +54,17 @@ def refusal(esp: CannedEsp, count: int = 2) -> EspError:
 # what is sent
 
 
+@pytest.mark.parametrize(("transactional", "stream"), [(False, "broadcast"), (True, "outbound")])
+def test_what_a_person_asked_for_goes_by_the_other_stream(
+    esp: CannedEsp, transactional: bool, stream: str
+) -> None:
+    asked = batch(1)
+    postmark(esp.url).send(
+        replace(asked, message=replace(asked.message, transactional=transactional))
+    )
+    assert esp.requests[0].json[0]["MessageStream"] == stream
+
+
 def test_the_whole_request(esp: CannedEsp) -> None:
     message = Message(
         from_email="news@example.com",

@@ -3,16 +3,20 @@
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.tokens import (
+    ConfirmLink,
     UnsubscribeLink,
+    confirm_token,
     email_hash,
     is_our_send_ref,
     link_key,
+    read_confirm_token,
     read_send_ref,
     read_unsubscribe_token,
     send_ref,
@@ -147,3 +151,29 @@ def test_one_key_never_signs_two_kinds_of_thing() -> None:
     """The hash of an address that reads like what a reference signs makes no reference."""
     forged = urlsafe_b64encode(email_hash(OURS, "3.12.2")[:8]).rstrip(b"=").decode()
     assert not is_our_send_ref(OURS, f"12-2-{forged}", campaign_id=3)
+
+
+@given(link=links, key=st.sampled_from([OLD, NEW]))
+def test_a_confirm_token_says_who_which_request_and_when(link: UnsubscribeLink, key: bytes) -> None:
+    at = datetime(2026, 11, 24, 12, 0, 1, tzinfo=UTC)
+    said = ConfirmLink(email_hash=link.email_hash, opt_in_id=link.send_id, issued_at=at)
+    assert read_confirm_token([NEW, OLD], confirm_token(key, said)) == said
+    assert read_confirm_token([OTHER], confirm_token(key, said)) is None
+
+
+@pytest.mark.parametrize("place", range(64))
+def test_a_confirm_token_with_one_character_changed_says_nothing(place: int) -> None:
+    at = datetime(2026, 11, 24, tzinfo=UTC)
+    token = confirm_token(OLD, ConfirmLink(email_hash=b"h" * 16, opt_in_id=7, issued_at=at))
+    assert len(token) == 64
+    other = "A" if token[place] != "A" else "B"
+    assert read_confirm_token([OLD], token[:place] + other + token[place + 1 :]) is None
+
+
+@given(link=links)
+def test_no_token_of_one_page_is_taken_by_another(link: UnsubscribeLink) -> None:
+    """Both are of the same length; only what they were signed for keeps them apart."""
+    at = datetime(2026, 11, 24, tzinfo=UTC)
+    confirm = ConfirmLink(email_hash=link.email_hash, opt_in_id=link.subscriber_id, issued_at=at)
+    assert read_confirm_token([OLD], unsubscribe_token(OLD, link)) is None
+    assert read_unsubscribe_token([OLD], confirm_token(OLD, confirm)) is None

@@ -1,4 +1,4 @@
-"""Keyed names that travel outside: address hashes, our id on a mail, unsubscribe links.
+"""Keyed names that travel outside: address hashes, our id on a mail, links to our pages.
 
 All are BLAKE2b with a purpose (`person`), so that one key never signs two kinds of thing.
 No look-up table is needed for any of them: a random unique index would cost more than all
@@ -11,6 +11,7 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 HASH_BYTES = 16
 REF_CHARS = 64
@@ -18,6 +19,7 @@ REF_CHARS = 64
 _REF_MAC_BYTES = 8
 _LINK_MAC_BYTES = 16
 _LINK = struct.Struct(f">{HASH_BYTES}sQQ")
+_CONFIRM = struct.Struct(f">{HASH_BYTES}sQQ")
 
 
 def email_hash(hash_key: bytes, email_key: str) -> bytes:
@@ -71,23 +73,60 @@ def link_key(secret: str) -> bytes:
 
 
 def unsubscribe_token(key: bytes, link: UnsubscribeLink) -> str:
-    """A token for `/unsubscribe?token=`; it names no address and never expires."""
-    said = _LINK.pack(link.email_hash, link.subscriber_id, link.send_id)
-    return _text(said + _mac(key, b"unsubscribe", said, _LINK_MAC_BYTES))
+    """A token for `/unsubscribe?token=` and `/preferences?token=`; it names no address and
+    never expires."""
+    return _signed(
+        key, b"unsubscribe", _LINK.pack(link.email_hash, link.subscriber_id, link.send_id)
+    )
 
 
 def read_unsubscribe_token(keys: Sequence[bytes], token: str) -> UnsubscribeLink | None:
     """What the token says, if one of `keys` signed it; `None` for anything else."""
-    raw = _bytes(token)
-    if raw is None or len(raw) != _LINK.size + _LINK_MAC_BYTES:
-        return None
-    said, mac = raw[: _LINK.size], raw[_LINK.size :]
-    if not any(
-        hmac.compare_digest(_mac(key, b"unsubscribe", said, _LINK_MAC_BYTES), mac) for key in keys
-    ):
+    said = _verified(keys, b"unsubscribe", token, _LINK.size)
+    if said is None:
         return None
     who, subscriber_id, send_id = _LINK.unpack(said)
     return UnsubscribeLink(email_hash=who, subscriber_id=subscriber_id, send_id=send_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmLink:
+    """What a confirm token says: which request to confirm (a row of `opt_ins`), and whose."""
+
+    email_hash: bytes
+    opt_in_id: int
+    issued_at: datetime
+    """To the second."""
+
+
+def confirm_token(key: bytes, link: ConfirmLink) -> str:
+    """A token for `/confirm?token=`; whoever reads it judges its age."""
+    issued_at = int(link.issued_at.timestamp())
+    return _signed(key, b"confirm", _CONFIRM.pack(link.email_hash, link.opt_in_id, issued_at))
+
+
+def read_confirm_token(keys: Sequence[bytes], token: str) -> ConfirmLink | None:
+    """What the token says, if one of `keys` signed it; `None` for anything else."""
+    said = _verified(keys, b"confirm", token, _CONFIRM.size)
+    if said is None:
+        return None
+    who, opt_in_id, issued_at = _CONFIRM.unpack(said)
+    at = datetime.fromtimestamp(issued_at, UTC)
+    return ConfirmLink(email_hash=who, opt_in_id=opt_in_id, issued_at=at)
+
+
+def _signed(key: bytes, purpose: bytes, said: bytes) -> str:
+    return _text(said + _mac(key, purpose, said, _LINK_MAC_BYTES))
+
+
+def _verified(keys: Sequence[bytes], purpose: bytes, token: str, size: int) -> bytes | None:
+    """The bytes that a token signs, if one of `keys` signed them for this purpose."""
+    raw = _bytes(token)
+    if raw is None or len(raw) != size + _LINK_MAC_BYTES:
+        return None
+    said, mac = raw[:size], raw[size:]
+    macs = (_mac(key, purpose, said, _LINK_MAC_BYTES) for key in keys)
+    return said if any(hmac.compare_digest(one, mac) for one in macs) else None
 
 
 def _mac(key: bytes, purpose: bytes, said: bytes, size: int) -> bytes:
