@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from botocore.session import Session
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -43,6 +44,7 @@ from tests.sns_signing import (
     signed,
     unsigned,
 )
+from utils.sns_signature import DOMAINS
 
 
 @pytest.fixture
@@ -173,6 +175,13 @@ def test_no_address_in_a_call_is_visited(
         received = SesWebhooks(listening(amazon().write(tmp_path))).receive(call)
         assert received.events or received.subscription
     assert sink.connections == 0
+
+
+def test_domains_are_those_that_amazon_names() -> None:
+    partitions = Session().get_component("data_loader").load_data("partitions")["partitions"]
+    assert {
+        one["id"]: one["outputs"]["dnsSuffix"] for one in partitions if "-iso" not in one["id"]
+    } == DOMAINS
 
 
 @pytest.mark.parametrize("days", [-1, 1])

@@ -31,8 +31,13 @@ SIGNED_FIELDS: dict[str, tuple[str, ...]] = {
 OPTIONAL_FIELD = "Subject"
 
 # https://docs.aws.amazon.com/general/latest/gr/sns.html
-DOMAINS = {"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "amazonaws.com.cn"}
-"""By the partition in an ARN."""
+DOMAINS = {
+    "aws": "amazonaws.com",
+    "aws-us-gov": "amazonaws.com",
+    "aws-cn": "amazonaws.com.cn",
+    "aws-eusc": "amazonaws.eu",
+}
+"""By the partition in an ARN. The secret ones are left out."""
 _CERT_PATH = r"/SimpleNotificationService-[A-Za-z0-9]{1,64}\.pem"
 
 
@@ -42,7 +47,11 @@ class BadSignature(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SigningCertificate:
-    """What is needed of a certificate, ready for use: parsing costs more than a check."""
+    """What is needed of a certificate, ready for use: parsing costs more than a check.
+
+    Its name is none of that: Amazon has another one in many a region, so the proof is where
+    the certificate comes from.
+    """
 
     key: RSAPublicKey
     valid_from: datetime
