@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": ("commands.installation", "serve"),
     "import": ("commands.people", "import_"),
     "export": ("commands.people", "export"),
+    "segment": ("commands.segments", "segment"),
     "send": ("commands.sending", "send"),
     "campaigns": ("commands.sending", "campaigns_"),
     "esp": ("commands.esps", "esp"),

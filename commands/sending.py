@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from commands.opening import as_json, console, opened, print_json
 from config.esp_config import EspName
 from database.models import Campaign, CampaignStatus
+from lists.segments import UnknownSegment
 from services import campaign_control, campaigns, trial
 from services.campaign_control import Conflict, Resolution
 from services.campaigns import NewCampaign
@@ -35,6 +36,7 @@ PART = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--text", type=PART, help="File with the text part.")
 @click.option("--name", help="What the campaign is called; the subject, if not given.")
 @click.option("--tag", "tags", multiple=True, help="Only people with this tag (or another one).")
+@click.option("--segment", help="Only people of this saved segment.")
 @click.option("--esp", type=click.Choice([esp.value for esp in EspName]), help="Only this ESP.")
 @click.option("--dry-run", is_flag=True, help="Tell what would happen; store and send nothing.")
 @click.option("--allow-duplicate", is_flag=True, help="Even if the same went out today.")
@@ -45,6 +47,7 @@ def send(
     text: Path | None,
     name: str | None,
     tags: tuple[str, ...],
+    segment: str | None,
     esp: str | None,
     dry_run: bool,
     allow_duplicate: bool,
@@ -56,8 +59,11 @@ def send(
     """
     if html is None and text is None:
         raise click.UsageError("give --html, --text or both")
+    if tags and segment is not None:
+        raise click.UsageError("give either --tag or --segment")
+    audience = {"tags": list(tags)} if tags else {} if segment is None else {"segment": segment}
     with opened() as system:
-        new = _new(system, subject, html, text, name, tags, esp)
+        new = _new(system, subject, html, text, name, audience, esp)
         if dry_run:
             _print(_dry_run(system, new), json)
             return
@@ -70,7 +76,7 @@ def send(
 def _dry_run(system: System, new: NewCampaign) -> dict[str, Any]:
     if system.is_sandbox:
         system.start_simulator()
-    with system.database.read() as session:
+    with system.database.read() as session, _a_known_segment():
         return trial.dry_run(
             session,
             new,
@@ -86,7 +92,7 @@ def _new(
     html: Path | None,
     text: Path | None,
     name: str | None,
-    tags: tuple[str, ...],
+    audience: dict[str, Any],
     esp: str | None,
 ) -> NewCampaign:
     settings = system.settings
@@ -108,7 +114,7 @@ def _new(
         from_email=settings.from_email,
         from_name=settings.from_name,
         reply_to=None,
-        audience={"tags": list(tags)} if tags else {},
+        audience=audience,
         esp=EspName(esp) if esp else None,
         track_opens=False,
         track_clicks=False,
@@ -119,7 +125,8 @@ def _new(
 def _send(system: System, new: NewCampaign, allow_duplicate: bool, json: bool) -> dict[str, Any]:
     engine = system.start()
     now = system.clock()
-    with system.database.write() as session:
+    with system.database.write() as session, _a_known_segment():
+        new = campaigns.with_fixed_audience(session, new)
         same = None if allow_duplicate else campaigns.find_duplicate(session, new, now)
         if same is not None:
             raise click.ClickException(
@@ -139,6 +146,14 @@ def _send(system: System, new: NewCampaign, allow_duplicate: bool, json: bool) -
             if still or report["status"] == CampaignStatus.WAITING:
                 return report
             engine.wait_for_stand(LOOK_EVERY_S)
+
+
+@contextmanager
+def _a_known_segment() -> Iterator[None]:
+    try:
+        yield
+    except UnknownSegment as error:
+        raise click.ClickException(f"there is no segment {error}: segment list") from error
 
 
 def _look(system: System, campaign_id: int) -> tuple[dict[str, Any], bool]:
