@@ -15,12 +15,14 @@ from services.simulator.dialect import (
     Refused,
     proxy_page,
 )
+from services.simulator.fates import fate_of
 from services.simulator.http1 import Request, Response
 from services.simulator.ledger import Ledger
 from services.simulator.limits import AccountLimits, Meter
 from services.simulator.modes import ERRORS, PER_MESSAGE, Behaviour, Board, Mode, Scope
 from services.simulator.records import Call
 from services.simulator.shape import WrongShape
+from services.simulator.suppression_lists import CAUSES, Cause, Listed, SuppressionLists
 
 SILENT = frozenset(
     {
@@ -80,6 +82,7 @@ class Desk:
         self.meter = Meter(limits or AccountLimits(), rolls=dialect.day_rolls)
         self.violations: Counter[Limit] = Counter()
         """How often a call broke a limit of this ESP."""
+        self.suppressions = SuppressionLists()
         self.elsewhere = ""
         """Where `Mode.REDIRECT` sends the client."""
         self._dialect = dialect
@@ -91,6 +94,7 @@ class Desk:
         self.board.put(Behaviour())
         self.meter.clear()
         self.violations.clear()
+        self.suppressions.clear()
 
     def strike_early(self, head: Request) -> Behaviour | None:
         """The behaviour that ends this call before its body is read, if one does."""
@@ -150,6 +154,9 @@ class Desk:
         return scope is Scope.SEND and self._dialect.says_per_message(behaviour)
 
     def _look_up(self, visit: _Visit) -> Response:
+        answer = self._dialect.suppressions(visit.request, self.suppressions, visit.now)
+        if answer is not None:
+            return answer
         limits = self.meter.limits
         account = AccountState(
             used=self.meter.used(visit.now),
@@ -165,14 +172,33 @@ class Desk:
         self._note_violations(*(e.fault.limit for e in parcel.entries if e.fault is not None))
         if visit.behaviour.mode in PER_MESSAGE | {Mode.PARTIAL}:
             self._dialect.spoil(parcel, visit.behaviour)
+        self._refuse_listed(parcel)
         is_refused = self._dialect.all_or_nothing and any(e.fault for e in parcel.entries)
         if not (is_refused or parcel.is_rehearsal):
             self._admit(parcel, visit.now)
             visit.taken = [entry for entry in parcel.entries if entry.fault is None]
+            self._list_people(parcel, visit)
         self._dialect.identify([entry for entry in parcel.entries if entry.fault is None])
         if visit.behaviour.mode is Mode.SHORT_RESULTS and not parcel.is_single:
             parcel.entries = parcel.entries[:-1]
         return self._dialect.answer(parcel)
+
+    def _refuse_listed(self, parcel: Parcel) -> None:
+        for entry in parcel.entries:
+            stream = self._dialect.stream(entry)
+            held = tuple(one for one in entry.recipients if self.suppressions.holds(stream, one))
+            if held:
+                entry.fault = entry.fault or self._dialect.fault_of_listed(held)
+
+    def _list_people(self, parcel: Parcel, visit: _Visit) -> None:
+        """Put those on the ESP's list whom a mail brings there."""
+        for entry in parcel.entries:
+            for address in entry.recipients:
+                cause = CAUSES.get(fate_of(address))
+                # Who was on it all the time is also there when the mail was refused for it.
+                if cause is not None and (entry.fault is None or cause is Cause.INACTIVE):
+                    listed = Listed(address=address, cause=cause, at=visit.now)
+                    self.suppressions.add(self._dialect.stream(entry), listed)
 
     def _admit(self, parcel: Parcel, now: datetime) -> None:
         """Hold the account's limits: raises `Refused`, or gives surplus entries a fault."""

@@ -4,6 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from config.esp_config import EspName
 from services.simulator.http1 import Request, Response, html_response
 from services.simulator.modes import Behaviour, Mode, Scope
 from services.simulator.shape import JsonObject, WrongShape
+from services.simulator.suppression_lists import SuppressionLists
 
 
 class Limit(StrEnum):
@@ -158,6 +160,20 @@ class Dialect(ABC):
 
     @abstractmethod
     def look_up(self, request: Request, account: AccountState) -> Response: ...
+
+    @abstractmethod
+    def suppressions(
+        self, request: Request, lists: SuppressionLists, now: datetime
+    ) -> Response | None:
+        """The answer to a call about its own list; `None` when it is another look-up."""
+
+    def stream(self, entry: Entry) -> str:
+        """Which of the ESP's lists concerns this mail."""
+        return ""
+
+    def fault_of_listed(self, addresses: tuple[str, ...]) -> Fault | None:
+        """Why a mail to addresses on its list is refused; `None`: it is taken, and dropped."""
+        return None
 
     @abstractmethod
     def refusal(self, mode: Mode, now: float, code: str | None = None) -> Response:

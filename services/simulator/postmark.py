@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from config.esp_config import EspName
+from services.simulator import postmark_lists
 from services.simulator.dialect import (
     AccountState,
     Content,
@@ -25,6 +26,7 @@ from services.simulator.http1 import Request, Response, json_response
 from services.simulator.modes import Mode, Scope
 from services.simulator.postmark_checks import CODES, STREAMS, inactive, read_entry
 from services.simulator.shape import JsonObject, as_list, as_object, as_pairs
+from services.simulator.suppression_lists import SuppressionLists
 
 MAX_MESSAGES = 500
 MAX_CALL_BYTES = 50_000_000
@@ -61,6 +63,7 @@ class Postmark(Dialect):
         ("POST", "/email"): Scope.SEND,
         ("GET", "/server"): Scope.LOOKUP,
         ("GET", "/message-streams/"): Scope.LOOKUP,
+        **postmark_lists.ROUTES,
     }
     limits_per_message = frozenset({Limit.DAILY})
     usually_per_message = frozenset(
@@ -128,6 +131,17 @@ class Postmark(Dialect):
         if stream not in STREAMS:
             return _error(422, "1226")
         return json_response(200, _stream(stream))
+
+    def suppressions(
+        self, request: Request, lists: SuppressionLists, now: datetime
+    ) -> Response | None:
+        return postmark_lists.answer(request, lists, now)
+
+    def stream(self, entry: Entry) -> str:
+        return str(entry.source.get("MessageStream") or "outbound")
+
+    def fault_of_listed(self, addresses: tuple[str, ...]) -> Fault | None:
+        return inactive(addresses)
 
     def refusal(self, mode: Mode, now: float, code: str | None = None) -> Response:
         if mode in PLAIN_REFUSALS:

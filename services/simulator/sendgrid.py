@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from config.esp_config import EspName
+from services.simulator import sendgrid_lists
 from services.simulator.dialect import (
     AccountState,
     Content,
@@ -25,6 +26,7 @@ from services.simulator.http1 import Request, Response, json_response
 from services.simulator.modes import Mode, Scope
 from services.simulator.sendgrid_checks import bad_address, check_message, error, read_entries
 from services.simulator.shape import JsonObject, as_object
+from services.simulator.suppression_lists import SuppressionLists
 
 MAX_BYTES = 30_000_000
 CREDITS_WITHOUT_LIMIT = 100_000_000
@@ -63,6 +65,7 @@ class SendGrid(Dialect):
         ("POST", "/v3/mail/send"): Scope.SEND,
         ("GET", "/v3/user/credits"): Scope.LOOKUP,
         ("GET", "/v3/scopes"): Scope.LOOKUP,
+        **sendgrid_lists.ROUTES,
     }
     all_or_nothing = True
     fault_codes: ClassVar[Mapping[Mode, tuple[str, ...]]] = {Mode.PARTIAL: ("400",)}
@@ -125,6 +128,11 @@ class SendGrid(Dialect):
         if request.path == "/v3/scopes":
             return json_response(200, {"scopes": ["mail.send", "user.credits.read"]})
         return json_response(200, _credits(account))
+
+    def suppressions(
+        self, request: Request, lists: SuppressionLists, now: datetime
+    ) -> Response | None:
+        return sendgrid_lists.answer(request, lists, now)
 
     def refusal(self, mode: Mode, now: float, code: str | None = None) -> Response:
         response = error(*REFUSALS[mode])

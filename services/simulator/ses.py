@@ -9,9 +9,11 @@ https://docs.aws.amazon.com/ses/latest/APIReference-V2/Welcome.html
 import secrets
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from config.esp_config import EspName
+from services.simulator import ses_lists
 from services.simulator.dialect import (
     AccountState,
     Content,
@@ -46,6 +48,7 @@ from services.simulator.ses_errors import (
     exception,
 )
 from services.simulator.shape import JsonObject, as_list, as_object, as_text
+from services.simulator.suppression_lists import SuppressionLists
 
 BULK_PATH = "/v2/email/outbound-bulk-emails"
 MAX_BULK_BYTES = 1_000_000
@@ -61,6 +64,7 @@ class Ses(Dialect):
         ("POST", BULK_PATH): Scope.SEND,
         ("POST", "/v2/email/outbound-emails"): Scope.SEND,
         ("GET", "/v2/email/account"): Scope.LOOKUP,
+        **ses_lists.ROUTES,
     }
     limits_per_message = frozenset({Limit.PER_SECOND, Limit.DAILY})
     day_rolls = True
@@ -124,6 +128,11 @@ class Ses(Dialect):
                 "SuppressionAttributes": {"SuppressedReasons": ["BOUNCE", "COMPLAINT"]},
             },
         )
+
+    def suppressions(
+        self, request: Request, lists: SuppressionLists, now: datetime
+    ) -> Response | None:
+        return ses_lists.answer(request, lists, now)
 
     def refusal(self, mode: Mode, now: float, code: str | None = None) -> Response:
         if code is not None:

@@ -1,0 +1,76 @@
+"""The account-level suppression list of Amazon SES, as its API tells and takes it.
+
+https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_ListSuppressedDestinations.html
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from services.simulator.dialect import parse_json
+from services.simulator.fates import is_address
+from services.simulator.http1 import Request, Response, json_response
+from services.simulator.modes import Scope
+from services.simulator.ses_errors import bad, exception
+from services.simulator.shape import JsonObject, as_object, as_text
+from services.simulator.suppression_lists import Cause, Listed, SuppressionLists
+
+PATH = "/v2/email/suppression/addresses"
+MAX_PAGE = 400
+"""Less than a client may ask for: what counts is NextToken, not the length of a page."""
+
+WORDS: dict[Cause, str] = {
+    Cause.BOUNCE: "BOUNCE",
+    Cause.INACTIVE: "BOUNCE",
+    Cause.COMPLAINT: "COMPLAINT",
+}
+ROUTES: Mapping[tuple[str, str], Scope] = {
+    ("GET", PATH): Scope.LOOKUP,
+    ("PUT", PATH): Scope.LOOKUP,
+}
+
+
+def answer(request: Request, lists: SuppressionLists, now: datetime) -> Response | None:
+    """`None` for what is no call about suppressions."""
+    if request.path != PATH:
+        return None
+    return _put(request, lists, now) if request.method == "PUT" else _list(request, lists)
+
+
+def _list(request: Request, lists: SuppressionLists) -> Response:
+    query = request.query
+    start, size = query.get("NextToken", "0"), query.get("PageSize", str(MAX_PAGE))
+    if not start.isdecimal():
+        return exception("InvalidNextTokenException")
+    if not size.isdecimal() or len(size) > 5:
+        raise bad("PageSize must be a number.")
+    try:
+        since = datetime.fromisoformat(query["StartDate"]) if "StartDate" in query else None
+    except ValueError as error:
+        raise bad("StartDate must be a time.") from error
+    found = lists.of("", since, *WORDS, Cause.PUSHED)
+    end = int(start) + min(int(size), MAX_PAGE)
+    answer: JsonObject = {
+        "SuppressedDestinationSummaries": [_entry(listed) for listed in found[int(start) : end]]
+    }
+    if end < len(found):
+        answer["NextToken"] = str(end)
+    return json_response(200, answer)
+
+
+def _put(request: Request, lists: SuppressionLists, now: datetime) -> Response:
+    payload = as_object(parse_json(request.body))
+    address, word = as_text(payload.get("EmailAddress")), as_text(payload.get("Reason"))
+    if not is_address(address):
+        raise bad("Invalid email address.")
+    if word not in WORDS.values():
+        raise bad("Reason must be BOUNCE or COMPLAINT.")
+    lists.add("", Listed(address=address, cause=Cause.PUSHED, at=now, word=word))
+    return json_response(200, {})
+
+
+def _entry(listed: Listed) -> JsonObject:
+    return {
+        "EmailAddress": listed.address,
+        "Reason": listed.word or WORDS[listed.cause],
+        "LastUpdateTime": listed.at.timestamp(),
+    }
