@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from config.esp_config import EspConfig, EspName
 from config.settings import EspDistribution
-from database.models import CampaignStatus
+from database.models import CampaignKind, CampaignStatus
 from database.sender_lock import SenderLock
 from database.session import Database
 from services.base import Account, EspAdapter
@@ -194,6 +194,8 @@ class CampaignEngine:
             has_more = campaign.status is CampaignStatus.PLANNING or campaign.queued > 0
             if campaign.status is CampaignStatus.WAITING or not has_more:
                 continue
+            if campaign.kind is CampaignKind.CONFIRMATION:
+                continue  # whoever asked for it still waits; it ends with its link
             if stood > RESUME_WITHIN:
                 campaign.status = CampaignStatus.PAUSED
                 campaign.reason = (

@@ -64,12 +64,17 @@ class NewSuppression:
     """Whose status it changes, where the person is on the list."""
 
 
-def suppressed(email_hash: ExpressionElementRole[bytes], now: datetime) -> ColumnElement[bool]:
-    """SQL: whether the address with this hash must not be written to at `now`.
+def suppressed(
+    email_hash: ExpressionElementRole[bytes], now: datetime, *, after: Any = None
+) -> ColumnElement[bool]:
+    """SQL: whether the address with this hash must not be written to at `now`; `after`: by
+    what came to be after that time (a column) alone.
 
     Two look-ups in the index (email_hash, id) per address, and no more.
     """
-    return exists().where(_holds(aliased(Suppression), email_hash, now))
+    row = aliased(Suppression)
+    holds = _holds(row, email_hash, now)
+    return exists().where(holds if after is None else holds & (row.created_at > after))
 
 
 def suppression_of(session: Session, email_hash: bytes, now: datetime) -> Suppression | None:

@@ -78,7 +78,7 @@ def resolve(
     if resolution is Resolution.ACCEPT:
         _accept(session, campaign, now)
     else:
-        _requeue(session, campaign, now)
+        requeue_unknown(session, campaign, now)
     session.refresh(campaign)
     if campaign.status is CampaignStatus.NEEDS_REVIEW:
         _go_on(session, campaign, now)
@@ -97,12 +97,16 @@ def _accept(session: Session, campaign: Campaign, now: datetime) -> None:
     move(session, campaign.id, now, {"unknown": -n, "accepted": n})
 
 
-def _requeue(session: Session, campaign: Campaign, now: datetime) -> None:
+def requeue_unknown(
+    session: Session, campaign: Campaign, now: datetime, *, why: str = "sent again by request"
+) -> None:
+    """Put what may have been sent back into the queue: nothing but an order, or a mail that
+    does no harm when it comes twice, makes up for that."""
     n = _settle(
         session,
         campaign,
         status=SendStatus.QUEUED,
-        reason="sent again by request",
+        reason=why,
         settled_at=None,
         esp=None,
         batch_id=None,

@@ -16,9 +16,11 @@ from config.settings import EspDistribution
 from database.models import Campaign, CampaignStatus, TallyKind
 from services.base import Account, BatchAnswer, EspAdapter, EspError, Outcome, SendResult
 from services.calls import Delivery, breaker_after, outcome_of, verdict
+from services.campaign_control import requeue_unknown
 from services.campaigns import LIGHT
 from services.esp_manager import batch_size, opens_at, rank, why_not_all
 from services.ledger.claim import ClaimedBatch, claim
+from services.ledger.confirmation import may_go_again
 from services.ledger.counters import tallies
 from services.ledger.finish import cancel_queued, finish, is_under_way
 from services.ledger.plan import plan_chunk
@@ -261,7 +263,12 @@ class Step:
             self._finish(campaign)
 
     def _finish(self, campaign: Campaign) -> None:
-        if not is_under_way(self._session, campaign.id):
+        if is_under_way(self._session, campaign.id):
+            return
+        if may_go_again(self._session, campaign):
+            requeue_unknown(self._session, campaign, self._now, why="its outcome was not known")
+            self.pause = 0.0
+        else:
             finish(self._session, campaign, self._now)
             self._stand(campaign)
 

@@ -64,6 +64,7 @@ class NewCampaign:
     track_opens: bool
     track_clicks: bool
     tags: tuple[str, ...]
+    kind: CampaignKind = CampaignKind.CAMPAIGN
 
     @property
     def content_hash(self) -> str:
@@ -123,7 +124,6 @@ def create(
     """Write a campaign that is to be planned; its audience is the list as it is now."""
     audience, dropped = audience_of(new.audience)
     campaign = Campaign(
-        kind=CampaignKind.CAMPAIGN,
         status=CampaignStatus.PLANNING,
         sandbox=sandbox,
         content_hash=new.content_hash,
@@ -180,6 +180,7 @@ def find_duplicate(session: Session, new: NewCampaign, now: datetime) -> int | N
         select(Campaign.id)
         .where(
             Campaign.content_hash == new.content_hash,
+            Campaign.kind == CampaignKind.CAMPAIGN,
             Campaign.created_at > now - DUPLICATE_WITHIN,
             (reached > 0) | (Campaign.status == CampaignStatus.PLANNING),
         )

@@ -4,11 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from database.models import Campaign
+from database.models import Campaign, CampaignKind
 from services.base import Batch, Message, Recipient
 from services.campaigns import NewCampaign
 from utils.personalisation import Person, Slots, Template, TemplateError
-from utils.tokens import NOBODY_LINK, UnsubscribeLink, send_ref, unsubscribe_token
+from utils.tokens import (
+    NOBODY_LINK,
+    ConfirmLink,
+    UnsubscribeLink,
+    confirm_token,
+    send_ref,
+    unsubscribe_token,
+)
 
 ONE_CLICK = {"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
 """RFC 8058 3.1: with it, the mailbox provider may POST to the List-Unsubscribe URI."""
@@ -21,6 +28,9 @@ class Identity:
     hash_key: bytes = field(repr=False)
     link_key: bytes = field(repr=False)
     public_base_url: str
+
+    def confirm_url(self, link: ConfirmLink) -> str:
+        return f"{self.public_base_url}/confirm?token={confirm_token(self.link_key, link)}"
 
     def unsubscribe_url(self, link: UnsubscribeLink) -> str:
         return f"{self.public_base_url}/unsubscribe?token={unsubscribe_token(self.link_key, link)}"
@@ -89,6 +99,7 @@ class Mailing:
             tags=tuple(campaign.tags),
             track_opens=campaign.track_opens,
             track_clicks=campaign.track_clicks,
+            transactional=campaign.kind is CampaignKind.CONFIRMATION,
         )
 
     def batch(self, sends: Sequence[Send]) -> Batch:

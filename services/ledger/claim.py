@@ -34,6 +34,7 @@ from database.models import (
     TallyKind,
 )
 from list_manager import suppressed
+from services.ledger.confirmation import is_asked_for
 from services.ledger.counters import move, tally
 from services.standing import hour_of, reserve_quota
 
@@ -71,9 +72,7 @@ def claim(
     `closed` to this ESP stay queued. `None` when nothing was claimed.
     """
     batch_id = _new_batch(session, campaign.id, esp, now)
-    rows = session.execute(
-        _claim_statement(session, campaign.id, esp, n, batch_id, now, closed)
-    ).all()
+    rows = session.execute(_claim_statement(session, campaign, esp, n, batch_id, now, closed)).all()
     taken = {row.id: row for row in rows if row.status is SendStatus.SENDING}
     left = Counter(row.reason for row in rows if row.status is SendStatus.SKIPPED)
     sends = batch_sends(session, batch_id, min(taken), max(taken)) if taken else []
@@ -133,7 +132,7 @@ def _new_batch(session: Session, campaign_id: int, esp: EspName, now: datetime) 
 
 def _claim_statement(
     session: Session,
-    campaign_id: int,
+    campaign: Campaign,
     esp: EspName,
     n: int,
     batch_id: int,
@@ -142,7 +141,7 @@ def _claim_statement(
 ) -> Any:
     chosen = (
         select(EmailSend.id)
-        .where(EmailSend.campaign_id == campaign_id, EmailSend.status == QUEUED)
+        .where(EmailSend.campaign_id == campaign.id, EmailSend.status == QUEUED)
         .order_by(EmailSend.id)
         .limit(n)
     )
@@ -151,7 +150,7 @@ def _claim_statement(
     if session.get_bind().dialect.name == "postgresql":
         # In a CTE, since a sub-select with LIMIT may be run again for each row it is met with.
         chosen = select(chosen.with_for_update(skip_locked=True).cte("chosen").c.id)
-    kept_from = _kept_from(now)
+    kept_from = _kept_from(campaign, now)
     return (
         update(EmailSend)
         .where(EmailSend.id.in_(chosen), EmailSend.status == QUEUED)
@@ -168,10 +167,12 @@ def _claim_statement(
     )
 
 
-def _kept_from(now: datetime) -> ColumnElement[str | None]:
+def _kept_from(campaign: Campaign, now: datetime) -> ColumnElement[str | None]:
     """Why the person of a send must not be written to any more; NULL when they may be."""
     person = select(Subscriber.id).where(Subscriber.id == EmailSend.subscriber_id)
+    asked_for = is_asked_for(campaign, now)
     return case(
+        *([] if asked_for is None else [(exists(person.where(asked_for)), null())]),
         (~exists(person), literal(SkipReason.ERASED.value)),
         (
             exists(person.where(suppressed(Subscriber.email_hash, now))),

@@ -35,6 +35,7 @@ from list_manager import suppressed
 from lists.json_sql import has_any
 from lists.segment_filter import parse
 from lists.segment_sql import selects
+from services.ledger.confirmation import is_asked_for
 from services.ledger.counters import move, tally
 
 IDS_PER_CHUNK = 10_000
@@ -109,6 +110,8 @@ def _insert(session: Session, campaign: Campaign, people: Select[Subscriber], no
     """Add ledger rows for `people`, counted by status and reason; return how many."""
     before = session.scalar(select(func.max(EmailSend.id))) or 0
     kept_from = _kept_from(now)
+    if (asked_for := is_asked_for(campaign, now)) is not None:
+        kept_from = case((asked_for, null()), else_=kept_from)
     source = people.with_only_columns(
         literal(campaign.id),
         Subscriber.id,
