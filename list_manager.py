@@ -48,6 +48,7 @@ __all__ = [
     "find_subscriber",
     "find_traces",
     "import_csv",
+    "keep_pending",
     "recount",
     "suppress",
     "suppressed",
@@ -97,10 +98,17 @@ class Added:
     suppression: Suppression | None = None
 
 
-def add_subscriber(session: Session, person: Person, *, hash_key: bytes, now: datetime) -> Added:
-    """Put a person on the list as active, or merge what is said into what is known.
+def add_subscriber(
+    session: Session,
+    person: Person,
+    *,
+    hash_key: bytes,
+    now: datetime,
+    status: SubscriberStatus = SubscriberStatus.ACTIVE,
+) -> Added:
+    """Put a person on the list, or merge what is said into what is known.
 
-    Given fields overwrite, attributes merge key by key, tags are added. A person who is
+    `status` is that of somebody new: active, or pending until they confirm. Given fields overwrite, attributes merge key by key, tags are added. A person who is
     suppressed, or whose status says that they left, bounced or complained, stays as is.
     """
     who = email_hash(hash_key, person.address.key)
@@ -108,7 +116,7 @@ def add_subscriber(session: Session, person: Person, *, hash_key: bytes, now: da
     known = _locked(session, person.address.key)
     if suppression or (known and known.status not in _REACHABLE):
         return Added(outcome=AddedAs.SUPPRESSED, subscriber=known, suppression=suppression)
-    if known is None and _insert(session, person, who, now):
+    if known is None and _insert(session, person, who, status, now):
         return Added(
             outcome=AddedAs.CREATED, subscriber=find_subscriber(session, person.address.key)
         )
@@ -117,6 +125,20 @@ def add_subscriber(session: Session, person: Person, *, hash_key: bytes, now: da
         _merge(known, person, now)
         place(session, known, now)
     return Added(outcome=AddedAs.MERGED, subscriber=known)
+
+
+def keep_pending(
+    session: Session, person: Person, *, hash_key: bytes, now: datetime
+) -> Subscriber:
+    """A person who left and was erased, on the list again so that they can be asked to confirm.
+
+    Pending, and suppressed as before: nothing else is sent to them.
+    """
+    who = email_hash(hash_key, person.address.key)
+    _insert(session, person, who, SubscriberStatus.PENDING, now)
+    return session.scalars(
+        select(Subscriber).where(Subscriber.email_key == person.address.key)
+    ).one()
 
 
 def find_subscriber(session: Session, email_key: str) -> Subscriber | None:
@@ -157,10 +179,13 @@ def _locked(session: Session, email_key: str) -> Subscriber | None:
     )
 
 
-def _insert(session: Session, person: Person, who: bytes, now: datetime) -> bool:
+def _insert(
+    session: Session, person: Person, who: bytes, status: SubscriberStatus, now: datetime
+) -> bool:
     """Whether the row is ours: on PostgreSQL two callers may meet, and one loses."""
     consent = person.consent or Consent()
-    tier, tier_until = first_tier(consent.at or now, now)
+    is_active = status is SubscriberStatus.ACTIVE
+    tier, tier_until = first_tier(consent.at or now, now) if is_active else (None, None)
     postgres = session.get_bind().dialect.name == "postgresql"
     statement = (postgresql.insert if postgres else sqlite.insert)(Subscriber).values(
         email=person.address.email,
@@ -170,7 +195,7 @@ def _insert(session: Session, person: Person, who: bytes, now: datetime) -> bool
         last_name=person.last_name,
         attributes=dict(person.attributes),
         tags=sorted(person.tags),
-        status=SubscriberStatus.ACTIVE,
+        status=status,
         mailbox_provider=person.address.mailbox_provider.value,
         consent_source=consent.source,
         consent_ip=consent.ip,
@@ -183,8 +208,9 @@ def _insert(session: Session, person: Person, who: bytes, now: datetime) -> bool
     on_table = statement.on_conflict_do_nothing(index_elements=["email_key"])
     if session.execute(on_table.returning(Subscriber.id)).first() is None:
         return False
-    count_joined(session, SubscriberStatus.ACTIVE, now)
-    count_tiers(session, {tier: 1})
+    count_joined(session, status, now)
+    if tier is not None:
+        count_tiers(session, {tier: 1})
     return True
 
 
