@@ -77,6 +77,12 @@ def suppressed(
     return exists().where(holds if after is None else holds & (row.created_at > after))
 
 
+def reasons_that_hold(session: Session, email_hash: bytes, now: datetime) -> Sequence[Suppression]:
+    """All that keeps us from writing to an address now, the oldest first."""
+    holding = select(Suppression).where(_holds(Suppression, email_hash, now))
+    return session.scalars(holding.order_by(Suppression.id)).all()
+
+
 def suppression_of(session: Session, email_hash: bytes, now: datetime) -> Suppression | None:
     """The latest reason that holds now, if there is one."""
     return session.scalar(

@@ -36,6 +36,7 @@ LAYERS: dict[str, int] = {
     "services.event_recorder": 4,
     "services.ledger": 4,
     "services.mailing": 4,
+    "services.opt_in": 4,
     "services.self_test": 4,
     "services.suppression_sync": 4,
     "services.system": 4,

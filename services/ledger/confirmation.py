@@ -4,7 +4,7 @@ or not any more, written to, because they (or somebody in their name) just asked
 It is the only way past status and suppression, and a narrow one: see `is_asked_for`.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
@@ -18,9 +18,7 @@ from database.models import (
     SubscriberStatus,
 )
 from list_manager import suppressed
-
-CONFIRM_WITHIN = timedelta(days=7)
-"""How long a request can be confirmed (`facts/reliability_security.md` 5.3, 7)."""
+from lists.opt_ins import CONFIRM_WITHIN
 
 _NOT_CONFIRMED = (SubscriberStatus.PENDING, SubscriberStatus.SUNSET)
 
