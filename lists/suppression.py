@@ -62,6 +62,8 @@ class NewSuppression:
     until: datetime | None = None
     subscriber_id: int | None = None
     """Whose status it changes, where the person is on the list."""
+    happened_at: datetime | None = None
+    """When it came to be, if that is not now: an opt-in that was confirmed later undoes it."""
 
 
 def suppressed(
@@ -134,10 +136,14 @@ def suppress_all(
     """
     if any(new.reason is SuppressionReason.LIFTED for new in wanted):
         raise ValueError("lifting is not a reason to suppress")
-    held = _held(session, {new.email_hash for new in wanted}, now)
+    hashes = {new.email_hash for new in wanted}
+    held, lifts = _held(session, hashes, now), _lifts(session, hashes)
     added = []
     for new in wanted:
         key = (new.email_hash, new.reason)
+        lifted_at = lifts.get(new.email_hash)
+        if lifted_at is not None and new.happened_at is not None and new.happened_at <= lifted_at:
+            continue
         if _says_more(new, held.get(key), now, is_held=key in held):
             held[key] = new.until
             added.append(new)
@@ -149,7 +155,7 @@ def suppress_all(
 
 def _row(new: NewSuppression, now: datetime) -> dict[str, Any]:
     row = asdict(new)
-    del row["subscriber_id"]
+    del row["subscriber_id"], row["happened_at"]
     return {**row, "created_at": now}
 
 
@@ -186,6 +192,18 @@ def _held(
         for email_hash, reason, until in session.execute(holding):
             before = found.get((email_hash, reason), until)
             found[email_hash, reason] = before and until and max(before, until)
+    return found
+
+
+def _lifts(session: Session, hashes: Collection[bytes]) -> dict[bytes, datetime]:
+    """When the people of these addresses last confirmed that they want our mail again."""
+    found: dict[bytes, datetime] = {}
+    for some in _slices(sorted(hashes)):
+        lifts = select(Suppression.email_hash, Suppression.created_at).where(
+            Suppression.email_hash.in_(some), Suppression.reason == SuppressionReason.LIFTED
+        )
+        for email_hash, at in session.execute(lifts.order_by(Suppression.id)):
+            found[email_hash] = at
     return found
 
 

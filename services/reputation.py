@@ -42,7 +42,7 @@ class Fare:
 
     mailbox_provider: str
     claimed_at: datetime
-    at: datetime
+    """What it says ages from then on, like the acceptance that it belongs to."""
     delivered: bool
     failure: float
     """1: held against the ESP; less for a delay; 0 otherwise."""
@@ -130,13 +130,12 @@ def note_fares(session: Session, esp: EspName, fares: Sequence[Fare], now: datet
     names = [*sorted({fare.mailbox_provider for fare in fares}), ALL_PROVIDERS]
     rows = _rows(session, esp, names, now)
     for fare in fares:
-        cell, at = rows[fare.mailbox_provider], min(fare.at, now)
+        cell, at = rows[fare.mailbox_provider], min(fare.claimed_at, now)
         if fare.delivered or fare.failure:
             _add(cell, at, successes=int(fare.delivered), failures=fare.failure)
             _note_outcome(cell, fare)
         if fare.failure:
-            _add(rows[ALL_PROVIDERS], min(fare.claimed_at, now), successes=-fare.failure)
-            _add(rows[ALL_PROVIDERS], at, failures=fare.failure)
+            _add(rows[ALL_PROVIDERS], at, successes=-fare.failure, failures=fare.failure)
     for name in names[:-1]:
         _end_window(rows[name], now)
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from sqlalchemy.orm import Session
 
@@ -12,9 +12,8 @@ from database.upsert import add_to
 from services.event_recorder.sends import BIT, BOUNCED, SendChange
 from services.reputation import ALL_PROVIDERS, Fare, note_fares
 
-LATE = timedelta(minutes=15)
-"""A mail put off for longer than this is half a failure of whoever sent it (facts 6.3)."""
-HALF_FAILURE = 0.25
+LATE_FAILURE = 0.25
+"""How much of a failure it is that a mail was put off for long (facts 6.3)."""
 
 _DAY_OF = (
     (BIT["delivered"], "delivered"),
@@ -27,13 +26,14 @@ _DAY_OF = (
 def note_performance(
     session: Session, esp: EspName, changes: Iterable[SendChange], now: datetime
 ) -> None:
-    """Add what was heard for the first time to the ESP's days and to its standing."""
+    """Add what was heard for the first time to the ESP's standing, and to the figures of the
+    day when the mail was sent, so that each day's figures are of the same mails."""
     days: dict[tuple[str, date], Counter[str]] = {}
     fares: list[Fare] = []
     for change in changes:
         if not change.first:
             continue
-        at = max(one.event.occurred_at for one in change.told)
+        at = change.send.claimed_at or now
         for provider in (change.send.mailbox_provider, ALL_PROVIDERS):
             counted = days.setdefault((provider, at.date()), Counter())
             counted.update({name: 1 for bit, name in _DAY_OF if change.first & bit})
@@ -49,17 +49,11 @@ def note_performance(
 _COLUMNS = ("delivered", "bounced", *(name for _, name in _DAY_OF if name != "delivered"))
 
 
-def _fare(change: SendChange, at: datetime) -> Fare:
-    claimed_at = change.send.claimed_at or at
-    failure = 0.0
-    if change.first & BIT["blocked"]:
-        failure = 1.0
-    elif change.first & BIT["deferred"] and at - claimed_at > LATE:
-        failure = HALF_FAILURE
+def _fare(change: SendChange, claimed_at: datetime) -> Fare:
+    failure = LATE_FAILURE if change.first & BIT["late"] else 0.0
     return Fare(
         mailbox_provider=change.send.mailbox_provider,
         claimed_at=claimed_at,
-        at=at,
         delivered=bool(change.first & BIT["delivered"]),
-        failure=failure,
+        failure=1.0 if change.first & BIT["blocked"] else failure,
     )

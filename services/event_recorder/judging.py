@@ -65,8 +65,9 @@ def judge_touches(
 
     Sends of others that a new touch makes part of a crowd are added to `changes`.
     """
-    new = {one.id: one for one in told if one.send is not None and one.event.kind in TOUCHES}
-    wanted = {one.send.id for one in new.values() if one.send is not None}
+    touches = [one for one in told if one.send is not None and one.event.kind in TOUCHES]
+    new = {one.id: one for one in touches if not one.was_counted}
+    wanted = {one.send.id for one in touches if one.send is not None}
     wanted |= {
         i for i, change in changes.items() if change.send.delivered_at != change.delivered_at
     }

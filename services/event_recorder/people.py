@@ -132,8 +132,8 @@ def _person(people: dict[int, Person], send: Row[*tuple[Any, ...]]) -> Person | 
 def _note_send(person: Person, change: SendChange) -> None:
     if change.has_arrived and change.send.claimed_at is not None:
         person.add_interest(change.send.claimed_at, positive=0.0, mails=1)
-    if change.first & BIT["delivered"] and change.delivered_at is not None:
-        person.note_newest("last_delivered_at", change.delivered_at)
+    for at in change.times_of(BIT["delivered"]):
+        person.note_newest("last_delivered_at", at)
 
 
 def _note_interest(session: Session, person: Person, one: Judged) -> None:
@@ -167,6 +167,7 @@ def _asked_for(
             source=esp.value,
             evidence=_evidence(one),
             subscriber_id=person.row.id if person else None,
+            happened_at=one.event.occurred_at,
         )
 
 
@@ -186,7 +187,8 @@ def _soft_bounces(
         person = _person(people, change.send)
         if person is None:
             continue
-        if change.has_soft_bounced or (change.first & BIT["delivered"] and person.row.soft_bounces):
+        has_woken = person.row.soft_bounces and change.times_of(BIT["delivered"])
+        if has_woken or change.times_of(BIT["soft_bounced"]):
             concerned[person.row.id] = person
     times: dict[int, list[datetime]] = {person: [] for person in concerned}
     for some in slices(sorted(concerned)):

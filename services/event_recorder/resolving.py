@@ -8,14 +8,12 @@ from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from database.models import EmailSend
+from lists.erasing import ERASED, erased_key
 from services.events import Event
 from utils.addresses import InvalidAddress, normalise
 from utils.tokens import email_hash, is_our_send_ref, read_send_ref
 
 IDS_PER_QUERY = 500
-ERASED = "erased:"
-"""Stands, with the hash of the address, for the address of a send whose person was erased."""
-
 _COLUMNS = (
     EmailSend.id,
     EmailSend.campaign_id,
@@ -53,6 +51,8 @@ class Told:
     attempt: int = 0
     id: int = 0
     """Of its row in `webhook_events`."""
+    was_counted: bool = False
+    """It is replayed, and what it said of an open or click was judged before."""
 
 
 def resolve(session: Session, events: Iterable[Event], hash_key: bytes) -> list[Told]:
@@ -102,11 +102,6 @@ def _went_to(sent_to: str, key: str, hash_key: bytes) -> bool:
     if sent_to.startswith(ERASED):
         return sent_to == erased_key(email_hash(hash_key, key))
     return sent_to == key
-
-
-def erased_key(who: bytes) -> str:
-    """What stands in a send for the address of a person who was erased."""
-    return ERASED + who.hex()
 
 
 def _key(address: str | None) -> str | None:

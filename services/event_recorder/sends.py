@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
@@ -25,9 +25,12 @@ _KINDS = (
     "opened",
     "clicked",
     "unsubscribed",
+    "late",
 )
 BIT = {kind: 1 << place for place, kind in enumerate(_KINDS)}
 """Stored in `email_sends.heard`: places never change."""
+LATE = timedelta(minutes=15)
+"""A mail put off for longer than this is held against whoever sent it (facts 6.3)."""
 _BOUNCE = {
     BounceClass.HARD: BIT["hard_bounced"],
     BounceClass.SOFT: BIT["soft_bounced"],
@@ -50,7 +53,7 @@ _DELIVERY = (
 TALLIED = tuple(
     (BIT[kind], TallyKind(kind))
     for kind in _KINDS
-    if kind not in ("processed", "opened", "clicked", "unsubscribed")
+    if kind not in ("processed", "opened", "clicked", "unsubscribed", "late")
 )
 _OPEN_ENDED = (SendStatus.UNKNOWN, SendStatus.QUEUED)
 
@@ -85,10 +88,9 @@ class SendChange:
         """Bits of what was heard of it for the first time."""
         return self.heard & ~int(self.send.heard)
 
-    @property
-    def has_soft_bounced(self) -> bool:
-        """Whether one of these events is a soft bounce, were it the send's second."""
-        return any(bit_of(one) == BIT["soft_bounced"] for one in self.told)
+    def times_of(self, bit: int) -> list[datetime]:
+        """When these events say that it happened, were it not for the first time."""
+        return [one.event.occurred_at for one in self.told if bit_of(one) == bit]
 
     @property
     def has_arrived(self) -> bool:
@@ -105,6 +107,8 @@ def change_of(send: Row[*tuple[Any, ...]], told: Sequence[Told]) -> SendChange:
     for one in told:
         bit = bit_of(one)
         heard |= bit
+        if bit == BIT["deferred"] and _is_late(send, one.event.occurred_at):
+            heard |= BIT["late"]
         if bit == BIT["delivered"]:
             delivered_at = min(delivered_at or one.event.occurred_at, one.event.occurred_at)
         if bit:
@@ -123,6 +127,10 @@ def change_of(send: Row[*tuple[Any, ...]], told: Sequence[Told]) -> SendChange:
         opened=send.opened,
         clicked=send.clicked,
     )
+
+
+def _is_late(send: Row[*tuple[Any, ...]], at: datetime) -> bool:
+    return send.claimed_at is not None and at - send.claimed_at > LATE
 
 
 def _settles(send: Row[*tuple[Any, ...]], attempt: int) -> bool:

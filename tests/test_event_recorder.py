@@ -1,0 +1,315 @@
+"""What ESPs tell is recorded once, and means the same in whatever order it comes."""
+
+import itertools
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, insert, select, update
+
+from config.esp_config import EspName
+from database.models import (
+    Bounce,
+    Campaign,
+    CampaignStatus,
+    CampaignTally,
+    Complaint,
+    Delivery,
+    EmailSend,
+    EngagementCount,
+    EspPerformance,
+    EspPerformanceDay,
+    SendStatus,
+    Subscriber,
+    SubscriberCount,
+    SubscriberStatus,
+    Suppression,
+    WebhookEvent,
+)
+from database.session import Database
+from list_manager import suppressed
+from lists.erasing import erased_key
+from services.base import Outcome
+from services.event_recorder import Recorded, record_events
+from services.events import BounceClass, Event, EventKind, SuppressionReason
+from services.reputation import ALL_PROVIDERS
+from tests.conftest import NOW
+from tests.ledgers import HASH_KEY, Ledgers
+from tests.people import either_database, postgres
+from utils.tokens import email_hash, send_ref
+
+__all__ = ["either_database", "postgres"]  # fixtures
+
+SENDGRID = EspName.SENDGRID
+HOUR = timedelta(hours=1)
+PERSON = {"user_agent": "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)", "ip": "198.51.100.7"}
+HARD = {"bounce_class": BounceClass.HARD, "suppress": SuppressionReason.HARD_BOUNCE}
+SOFT = {"bounce_class": BounceClass.SOFT}
+BLOCKED = {"bounce_class": BounceClass.BLOCKED}
+
+
+class Hook:
+    """A campaign that SendGrid carried, and the events that it tells of its sends."""
+
+    def __init__(
+        self, at: Ledgers, people: int = 3, outcome: Outcome | None = Outcome.ACCEPTED
+    ) -> None:
+        self.at = at
+        self.campaign_id = at.planned(people)
+        self.batch = at.claimed(self.campaign_id, people)
+        if outcome is not None:
+            at.record(self.batch, *[outcome] * people)
+        self.sends = at.sends(self.campaign_id)
+        self.numbers = itertools.count()
+
+    def event(
+        self, kind: EventKind, person: int = 0, after: timedelta = HOUR, **more: Any
+    ) -> Event:
+        send = self.sends[person]
+        known = {
+            "key": f"event-{next(self.numbers)}",
+            "occurred_at": NOW + after,
+            "payload": {"n": 1},
+            "send_ref": self.ref(person),
+            "address": send.email_key,
+            "message_id": "m1",
+        }
+        return Event(kind=kind, **{**known, **more})
+
+    def ref(self, person: int = 0, **changes: Any) -> str:
+        send = self.sends[person]
+        about = {"campaign_id": self.campaign_id, "send_id": send.id, "attempt": send.attempt}
+        return send_ref(HASH_KEY, **{**about, **changes})
+
+    def tell(self, *events: Event) -> Recorded:
+        with self.at.database.write() as session:
+            return record_events(
+                session, SENDGRID, events, hash_key=HASH_KEY, now=NOW + timedelta(days=60)
+            )
+
+    def send(self, person: int = 0) -> EmailSend:
+        return self.at.sends(self.campaign_id)[person]
+
+    def told(self) -> dict[str, int]:
+        campaign = self.at.campaign(self.campaign_id)
+        names = ("delivered", "bounced", "complained", "opened", "clicked", "unsubscribed")
+        return {name: n for name in names if (n := getattr(campaign, name))}
+
+    def reasons(self, address: str = "person0@example.net") -> list[str]:
+        """Why nobody writes to this address now."""
+        who = email_hash(HASH_KEY, address)
+        with self.at.database.read() as session:
+            if not session.scalar(select(suppressed(who, NOW + timedelta(days=60)))):
+                return []
+            rows = select(Suppression.reason).where(Suppression.email_hash == who)
+            return [reason.value for reason in session.scalars(rows.order_by(Suppression.id))]
+
+    def status(self, person: int = 0) -> str:
+        with self.at.database.read() as session:
+            return session.get_one(Subscriber, self.sends[person].subscriber_id).status.value
+
+
+@pytest.fixture
+def at(either_database: Database) -> Ledgers:
+    return Ledgers(either_database)
+
+
+@pytest.fixture
+def hook(at: Ledgers) -> Hook:
+    return Hook(at)
+
+
+def test_a_delivery_moves_its_send_and_counts_once(hook: Hook) -> None:
+    delivered = hook.event(EventKind.DELIVERED)
+    assert hook.tell(delivered) == Recorded(received=1, new=1, duplicates=0, ignored=0)
+    assert hook.tell(delivered) == Recorded(received=1, new=0, duplicates=1, ignored=0)
+    again = hook.event(EventKind.DELIVERED, after=2 * HOUR)
+    assert hook.tell(again, again) == Recorded(received=2, new=1, duplicates=1, ignored=0)
+    send = hook.send()
+    assert (send.delivery, send.delivered_at) == (Delivery.DELIVERED, NOW + HOUR)
+    assert hook.told() == {"delivered": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "delivery", "told", "reasons", "status"),
+    [
+        (EventKind.PROCESSED, {}, "processed", {}, [], "active"),
+        (EventKind.DEFERRED, {}, "deferred", {}, [], "active"),
+        (EventKind.DELIVERED, {}, "delivered", {"delivered": 1}, [], "active"),
+        (EventKind.BOUNCED, HARD, "bounced", {"bounced": 1}, ["hard_bounce"], "bounced"),
+        (EventKind.BOUNCED, SOFT, "soft_bounced", {}, [], "active"),
+        (EventKind.BOUNCED, BLOCKED, "bounced", {"bounced": 1}, [], "active"),
+        (EventKind.DROPPED, {}, "dropped", {}, [], "active"),
+        (
+            EventKind.DROPPED,
+            {"suppress": SuppressionReason.ESP_INACTIVE},
+            *("dropped", {}, ["esp_inactive"], "bounced"),
+        ),
+        (
+            EventKind.COMPLAINED,
+            {"suppress": SuppressionReason.COMPLAINT},
+            *("complained", {"complained": 1}, ["complaint"], "complained"),
+        ),
+        (EventKind.OPENED, PERSON, "none", {"opened": 1}, [], "active"),
+        (EventKind.OPENED, {"is_machine": True}, "none", {}, [], "active"),
+        (EventKind.CLICKED, PERSON, "none", {"clicked": 1}, [], "active"),
+        (EventKind.CLICKED, {"user_agent": "curl/8"}, "none", {}, [], "active"),
+        (
+            EventKind.UNSUBSCRIBED,
+            {"suppress": SuppressionReason.UNSUBSCRIBED},
+            *("none", {"unsubscribed": 1}, ["unsubscribed"], "unsubscribed"),
+        ),
+        (EventKind.RESUBSCRIBED, {}, "none", {}, [], "active"),
+        (EventKind.OTHER, {}, "none", {}, [], "active"),
+    ],
+)
+def test_what_each_event_means(
+    hook: Hook,
+    kind: EventKind,
+    more: dict[str, Any],
+    delivery: str,
+    told: dict[str, int],
+    reasons: list[str],
+    status: str,
+) -> None:
+    hook.tell(hook.event(kind, **more))
+    assert (hook.send().delivery.value, hook.told(), hook.reasons(), hook.status()) == (
+        delivery,
+        told,
+        reasons,
+        status,
+    )
+
+
+def snapshot(at: Ledgers) -> dict[str, Any]:
+    """All that events may change, but for ids, evidence, and what depends on when they came."""
+    skip = {"id", "event_id", "received_at", "updated_at", "created_at", "evidence", "source"}
+    window = {"window_from", "window_claimed", "window_outcomes", "window_blocks", "rests_until"}
+    state: dict[str, Any] = {}
+    with at.database.read() as session:
+        for table in (
+            *(EmailSend, Campaign, CampaignTally, Subscriber, SubscriberCount, EngagementCount),
+            *(Bounce, Complaint, EspPerformance, EspPerformanceDay, WebhookEvent),
+        ):
+            columns = [c for c in table.__table__.c if c.name not in skip | window | {"rest_s"}]
+            rows = session.execute(select(*columns)).all()
+            if "n" in table.__table__.c:
+                rows = [row for row in rows if row.n]
+            state[table.__tablename__] = sorted(map(repr, (_rounded(row) for row in rows)))
+        people = session.scalars(select(Subscriber.email_hash)).all()
+        state["kept from"] = [
+            bool(session.scalar(select(suppressed(who, NOW + days * timedelta(days=1)))))
+            for who in sorted(people)
+            for days in range(0, 120, 5)
+        ]
+    return state
+
+
+def _rounded(row: Sequence[Any]) -> list[Any]:
+    return [round(value, 6) + 0.0 if isinstance(value, float) else value for value in row]
+
+
+# Sets of events of which the outcome must not depend on the order.
+def life_and_death(hook: Hook) -> list[Event]:
+    return [
+        hook.event(EventKind.PROCESSED),
+        hook.event(EventKind.DELIVERED, after=2 * HOUR),
+        hook.event(EventKind.OPENED, after=3 * HOUR, **PERSON),
+        hook.event(EventKind.BOUNCED, after=4 * HOUR, **HARD),
+        hook.event(EventKind.COMPLAINED, after=5 * HOUR, suppress=SuppressionReason.COMPLAINT),
+    ]
+
+
+def a_scanner(hook: Hook) -> list[Event]:
+    """One click looks like a person's until the others of the burst are known."""
+    second = timedelta(seconds=1)
+    return [
+        hook.event(EventKind.DELIVERED),
+        *(
+            hook.event(
+                EventKind.CLICKED, after=2 * HOUR + n * second, url=f"https://x/{n}", **PERSON
+            )
+            for n in range(3)
+        ),
+        hook.event(EventKind.OPENED, after=30 * HOUR, **PERSON),
+    ]
+
+
+def a_hasty_click(hook: Hook) -> list[Event]:
+    """It is one only beside the delivery, which may be told later."""
+    return [
+        hook.event(EventKind.DELIVERED, after=2 * HOUR),
+        hook.event(
+            EventKind.CLICKED, after=2 * HOUR + timedelta(seconds=1), url="https://x/", **PERSON
+        ),
+        hook.event(EventKind.DELIVERED, after=3 * HOUR),
+        hook.event(EventKind.CLICKED, person=1, after=9 * HOUR, url="https://x/", **PERSON),
+    ]
+
+
+def a_crowd(hook: Hook) -> list[Event]:
+    """A gateway opens five mails within a minute; each alone looks like a person's."""
+    return [
+        hook.event(
+            EventKind.CLICKED,
+            person=n,
+            after=HOUR + n * timedelta(seconds=9),
+            url="https://x/",
+            **PERSON,
+        )
+        for n in range(5)
+    ]
+
+
+def soft_bounces(hook: Hook) -> list[Event]:
+    """Five on three days bring a rest; a delivery in between, or after, takes it back."""
+    return [
+        *(hook.event(EventKind.BOUNCED, after=n * timedelta(hours=15), **SOFT) for n in range(5)),
+        hook.event(EventKind.DELIVERED, after=timedelta(hours=35)),
+    ]
+
+
+def soft_and_hard(hook: Hook) -> list[Event]:
+    return [
+        *(hook.event(EventKind.BOUNCED, after=n * timedelta(days=8), **SOFT) for n in range(3)),
+        hook.event(EventKind.UNSUBSCRIBED, suppress=SuppressionReason.UNSUBSCRIBED),
+        hook.event(EventKind.BOUNCED, after=timedelta(days=40), **SOFT),
+    ]
+
+
+SETS = [life_and_death, a_scanner, a_hasty_click, a_crowd, soft_bounces, soft_and_hard]
+
+
+@pytest.mark.parametrize("events_of", SETS)
+def test_the_outcome_depends_on_the_set_of_events_only(
+    database: Database, tmp_path: Path, events_of: Any
+) -> None:
+    """Every order, one call each and all in one; each event told once more at the end."""
+    at = Ledgers(database)
+    hook = Hook(at, people=5)
+    with database.write() as session:
+        session.execute(update(Subscriber).values(tier="warm"))
+        session.execute(insert(EngagementCount).values(tier="warm", n=5))
+    events = events_of(hook)
+    with database.write() as session:
+        session.connection().exec_driver_sql("COMMIT")
+        session.connection().exec_driver_sql(f"VACUUM INTO '{tmp_path / 'start.db'}'")
+        session.connection().exec_driver_sql("BEGIN")
+    hook.tell(*events)
+    expected = snapshot(at)
+    orders = list(itertools.permutations(events))
+    for number, order in enumerate(random.Random(4).sample(orders, min(len(orders), 24))):
+        copy = shutil.copy(tmp_path / "start.db", tmp_path / f"{number}.db")
+        hook.at = Ledgers(Database(f"sqlite:///{copy}"))
+        for event in order:
+            hook.tell(event)
+        hook.tell(*events)
+        found = snapshot(hook.at)
+        changed = {k: set(found[k]) ^ set(v) for k, v in expected.items() if found[k] != v}
+        assert changed == {}, [event.key for event in order]
+        hook.at.database.close()
