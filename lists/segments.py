@@ -66,8 +66,8 @@ def save_segment(session: Session, name: str, said: Mapping[str, Any], now: date
     insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
     values = {"filter": dict(said), "updated_at": now}
     new = insert(Segment).values(name=name, created_at=now, **values)
-    made = session.connection().execute(new.on_conflict_do_nothing(index_elements=["name"]))
-    if made.rowcount:
+    made = new.on_conflict_do_nothing(index_elements=["name"]).returning(Segment.id)
+    if session.connection().execute(made).first() is not None:
         return True
     session.execute(update(Segment).where(Segment.name == name).values(**values))
     return False
