@@ -60,9 +60,10 @@ class SesSuppressions(SuppressionList):
         query: dict[str, Any] = {"PageSize": PAGE, **({"StartDate": since} if since else {})}
         while True:
             answer = self._call("list_suppressed_destinations", query)
-            page = answer.get("SuppressedDestinationSummaries", [])
+            page = answer.get("SuppressedDestinationSummaries")
             if not isinstance(page, list):
-                raise OutcomeUnknown("the answer holds no list", http_status=200)
+                # Of a body that is no JSON botocore makes an empty answer.
+                raise OutcomeUnknown("200: no list of suppressions", http_status=200)
             yield [_entry(item or {}) for item in page]
             token = answer.get("NextToken")
             if not token:

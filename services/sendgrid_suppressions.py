@@ -89,11 +89,13 @@ class SendGridSuppressions(SuppressionList):
 
     def _refused(self, addresses: list[str]) -> list[NotPushed]:
         try:
-            self._call(lambda: self._add(addresses))
+            told = parsed(self._call(lambda: self._add(addresses)).body)
         except MessageRejected as error:
             if len(addresses) == 1:
                 return [NotPushed(address=addresses[0], why=error.reason)]
             return [refused for one in addresses for refused in self._refused([one])]
+        if not isinstance(told, dict) or not isinstance(told.get("recipient_emails"), list):
+            raise OutcomeUnknown("not SendGrid's answer to a push", http_status=200)
         return []
 
     def _add(self, addresses: list[str]) -> Response:
