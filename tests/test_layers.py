@@ -57,6 +57,7 @@ LAYERS: dict[str, int] = {
     "services.adapters": 2,
     "services.http_transport": 2,
     "services.simulator": 2,
+    "services.webhook_fields": 2,
     "services.wire": 2,
     # 1: words and tools
     "services.base": 1,
@@ -70,6 +71,7 @@ LAYERS: dict[str, int] = {
 ESP_SIDE = (
     *ADAPTERS,
     *("services.adapters", "services.http_transport", "services.simulator", "services.wire"),
+    "services.webhook_fields",
 )
 DATABASE_SIDE = ("database", "sqlalchemy", "alembic")
 

@@ -22,7 +22,7 @@ def cleaned(value: Any, depth: int = MAX_DEPTH) -> Any:
         return clean_text(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, dict | list) and not depth:
+    if not depth and isinstance(value, dict | list):
         raise ValueError("too deep")
     if isinstance(value, dict):
         return {clean_text(key): cleaned(one, depth - 1) for key, one in value.items()}

@@ -1,0 +1,88 @@
+"""What the readers of webhooks without an envelope share: texts, times and keys from outside."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from services.events import BounceClass, EventKind, SuppressionReason
+
+TEXT_CHARS = 2048
+"""Longer addresses of pages and names of programs are cut."""
+ID_CHARS = 200
+"""As many of a message's id as the ledger holds."""
+
+RECEIVED_KEY = "cx_received_at"
+"""Added to the payload of an event without a time of its own, so that it reads the same again."""
+EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)
+MAX_AHEAD = timedelta(days=1)
+"""Clocks differ, ours too; a time further in the future is not believed."""
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+Payload = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What one of an ESP's words comes to."""
+
+    kind: EventKind
+    bounce_class: BounceClass | None = None
+    suppress: SuppressionReason | None = None
+
+
+HARD = Meaning(EventKind.BOUNCED, BounceClass.HARD, SuppressionReason.HARD_BOUNCE)
+SOFT = Meaning(EventKind.BOUNCED, BounceClass.SOFT)
+BLOCKED = Meaning(EventKind.BOUNCED, BounceClass.BLOCKED)
+DROPPED = Meaning(EventKind.DROPPED)
+COMPLAINED = Meaning(EventKind.COMPLAINED, suppress=SuppressionReason.COMPLAINT)
+UNSUBSCRIBED = Meaning(EventKind.UNSUBSCRIBED, suppress=SuppressionReason.UNSUBSCRIBED)
+RESUBSCRIBED = Meaning(EventKind.RESUBSCRIBED)
+DEFERRED = Meaning(EventKind.DEFERRED)
+OTHER = Meaning(EventKind.OTHER)
+
+
+def text(given: object, most: int = TEXT_CHARS) -> str | None:
+    """A text that is one, and not empty."""
+    return given[:most] if isinstance(given, str) and given else None
+
+
+def hashed(*parts: object) -> str:
+    """A key for an event that has no id. PostgreSQL gives 1e3 back as 1000: it is the same."""
+    known = [one if isinstance(one, str) else _whole(one) for one in parts]
+    return "h:" + sha256(json.dumps(known).encode()).hexdigest()
+
+
+def _whole(given: object) -> int | None:
+    if isinstance(given, float) and not math.isfinite(given):
+        return None
+    return int(given) if isinstance(given, int | float) else None
+
+
+def timed(
+    payload: Payload, told: datetime | None, received_at: datetime | None
+) -> tuple[Payload, datetime]:
+    """When it happened: when it is `told` to have, unless that cannot be; then, when we heard.
+
+    In a replay `received_at` is `None`, and the payload has it where it matters.
+    """
+    heard = received_at or moment(payload.get(RECEIVED_KEY))
+    if told and told >= EARLIEST and (heard is None or told <= heard + MAX_AHEAD):
+        return payload, told
+    if heard is None:
+        return payload, NEVER
+    return {**payload, RECEIVED_KEY: heard.isoformat()}, heard
+
+
+def moment(given: object) -> datetime | None:
+    """An ISO 8601 time in UTC; of more than six digits of a second the first six."""
+    if not isinstance(given, str):
+        return None
+    try:
+        when = datetime.fromisoformat(given)
+        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
