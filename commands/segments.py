@@ -84,7 +84,7 @@ def preview(name: str | None, file: IO[str] | None, json: bool) -> None:
         told = {"count": found.count, "is_estimate": found.is_estimate, "sample": found.sample}
         print_json(told)
         return
-    click.echo(f"{'about ' if found.is_estimate else ''}{found.count} people")
+    click.echo(f"{'about ' if found.is_estimate else ''}{found.count} selected")
     for email in found.sample:
         click.echo(f"  {email}")
 
