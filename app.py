@@ -24,11 +24,13 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from api import (
     auth,
     campaigns,
+    confirm,
     errors,
     esps,
     health,
     imports,
     metrics,
+    preferences,
     segments,
     sending,
     subscribers,
@@ -59,7 +61,7 @@ BLUEPRINTS = (
     metrics.api,
 )
 """The calls of the API: one line for each part."""
-PAGES = (unsubscribe.pages, docs)
+PAGES = (unsubscribe.pages, confirm.pages, preferences.pages, docs)
 """What is for browsers and mail programs."""
 
 _HEADERS = {

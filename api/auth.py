@@ -11,7 +11,7 @@ from api.system import the_system
 PUBLIC_RULES = frozenset(
     {
         *("/healthz", "/readyz", "/openapi.json", "/docs", "/docs/<path:name>"),
-        *("/unsubscribe", "/confirm"),
+        *("/unsubscribe", "/confirm", "/preferences"),
         *("/bounce-webhook", "/complaint-webhook", "/engagement-webhook"),
         *("/bounce-webhook/<esp>", "/complaint-webhook/<esp>", "/engagement-webhook/<esp>"),
     }

@@ -17,12 +17,13 @@ from list_manager import (
     AddedAs,
     Consent,
     Person,
-    add_subscriber,
     find_subscriber,
     suppression_of,
 )
 from lists import fields
 from lists.engagement import score_of
+from services.opt_in import Sender, sign_up
+from services.system import System
 from utils.addresses import Address, InvalidAddress, normalise
 
 api = APIBlueprint("subscribers", __name__)
@@ -49,6 +50,10 @@ class AddSubscriberBody(Body):
         default_factory=list
     )
     consent: ConsentBody | None = None
+    double_opt_in: bool = False
+    """Somebody new is pending, and gets a mail that asks them to confirm."""
+    resubscribe: bool = False
+    """Somebody who left, bounced or complained gets that mail, and is back when they confirm."""
 
 
 class SubscriberPath(Path):
@@ -88,9 +93,21 @@ class SubscriberAnswer(Answer):
     subscriber: SubscriberFields
 
 
+class ConfirmationAnswer(Answer):
+    """The mail that asks the person to confirm."""
+
+    sent: bool
+    """False: the limits have it that none is sent now."""
+    campaign_id: int | None
+    next_possible_at: datetime
+    """One mail to an address in 24 hours, and three in 30 days."""
+
+
 class AddedAnswer(SubscriberAnswer):
     suggestion: str | None
     """What was probably meant, where the domain looks like a slip."""
+    confirmation: ConfirmationAnswer | None
+    """Where the person has to confirm."""
 
 
 class GrowthDay(Answer):
@@ -117,17 +134,35 @@ def add(body: AddSubscriberBody) -> tuple[dict[str, Any], int]:
 
     201 when they are new, 200 when they were known: fields that are given overwrite,
     attributes merge, tags are added. 409 when they unsubscribed, bounced or complained:
-    nothing changes. 422 when nobody can be written to at the address.
+    nothing changes; with `resubscribe` it is a 200, and they are asked to confirm.
+    422 when nobody can be written to at the address.
     """
     system = the_system()
     now = system.clock()
     person = _person(body)
     with system.database.write() as session:
-        added = add_subscriber(session, person, hash_key=system.hash_key, now=now)
-    if added.outcome is AddedAs.SUPPRESSED or added.subscriber is None:
+        signed_up = sign_up(
+            session,
+            person,
+            sender=_sender(system),
+            now=now,
+            double_opt_in=body.double_opt_in,
+            resubscribe=body.resubscribe,
+        )
+    added, asking = signed_up.added, signed_up.asking
+    if added.subscriber is None or (added.outcome is AddedAs.SUPPRESSED and asking is None):
         raise _left_alone(added)
+    if asking is not None and system.engine is not None:
+        system.engine.wake()
     answer = AddedAnswer(
-        subscriber=_fields(added.subscriber, None, now), suggestion=person.address.suggestion
+        subscriber=_fields(added.subscriber, added.suppression, now),
+        suggestion=person.address.suggestion,
+        confirmation=asking
+        and ConfirmationAnswer(
+            sent=asking.campaign_id is not None,
+            campaign_id=asking.campaign_id,
+            next_possible_at=asking.next_possible_at,
+        ),
     )
     return answer.model_dump(mode="json"), 201 if added.outcome is AddedAs.CREATED else 200
 
@@ -155,6 +190,17 @@ def stats() -> dict[str, Any]:
     system = the_system()
     with system.database.read() as session:
         return subscriber_stats(session, system.clock())
+
+
+def _sender(system: System) -> Sender:
+    settings = system.settings
+    return Sender(
+        identity=system.identity,
+        from_email=settings.from_email,
+        from_name=settings.from_name,
+        postal_address=settings.postal_address,
+        sandbox=system.is_sandbox,
+    )
 
 
 def _person(body: AddSubscriberBody) -> Person:

@@ -70,7 +70,7 @@ def asked_at(session: Session, email_hash: bytes) -> Sequence[datetime]:
 def look(session: Session, link: ConfirmLink, now: datetime) -> Verdict:
     """What confirming would come to; changes nothing."""
     opt_in = session.get(OptIn, link.opt_in_id)
-    person = opt_in and session.get(Subscriber, opt_in.subscriber_id)
+    person = session.get(Subscriber, opt_in.subscriber_id or 0) if opt_in else None
     return _judged(session, link, opt_in, person, now)
 
 
@@ -86,7 +86,7 @@ def confirm(
         return Verdict.GONE
     # The person before the request, as whoever erases them does.
     person = session.get(
-        Subscriber, opt_in.subscriber_id, with_for_update=True, populate_existing=True
+        Subscriber, opt_in.subscriber_id or 0, with_for_update=True, populate_existing=True
     )
     opt_in = session.get(OptIn, opt_in.id, with_for_update=True, populate_existing=True)
     verdict = _judged(session, link, opt_in, person, now)

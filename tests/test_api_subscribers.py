@@ -61,7 +61,8 @@ def test_a_new_person_is_answered_201_and_found_again(client: FlaskClient) -> No
         "created_at": "2026-11-24T12:00:00Z",
         "updated_at": "2026-11-24T12:00:00Z",
     }
-    assert (added.status_code, added.json) == (201, {"subscriber": fields, "suggestion": None})
+    told = {"subscriber": fields, "suggestion": None, "confirmation": None}
+    assert (added.status_code, added.json) == (201, told)
     for address in ("ann@example.com", "ANN@EXAMPLE.COM", " ann@example.com "):
         found = call(client, "GET", f"/subscribers/{address}")
         assert (found.status_code, found.json) == (200, {"subscriber": fields})
@@ -167,7 +168,7 @@ _HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a time before e-mail": ({"consent": {"at": "0001-01-01T00:00:00+14:00"}}, "/consent/at"),
     "a time as number": ({"consent": {"at": 5}}, "/consent/at"),
     "a status of one's own": ({"status": "active"}, "/status"),
-    "what comes later": ({"double_opt_in": True}, "/double_opt_in"),
+    "a wish that is no yes or no": ({"double_opt_in": "yes"}, "/double_opt_in"),
 }
 
 
