@@ -14,6 +14,9 @@ from services.http_transport import Transport
 from utils.sns_signature import SigningCertificate
 
 FETCH_TIMEOUT_S = 5.0
+PATIENCE_S = 2.0
+"""How long a thread waits for another's fetch. Amazon needs some 0.3 s; when it cannot be
+reached, forged calls must not hold all our threads."""
 MAX_CERT_BYTES = 16_384
 REST = timedelta(minutes=1)
 """A certificate that could not be had is not asked for again before."""
@@ -71,7 +74,7 @@ class Certificates:
                 attempt.result.set_exception(error)
                 raise
         try:
-            return attempt.result.result(2 * FETCH_TIMEOUT_S)
+            return attempt.result.result(PATIENCE_S)
         except NotReachable as error:
             # Of another thread, whose traceback is not to grow with each of us.
             raise NotReachable(str(error)) from None

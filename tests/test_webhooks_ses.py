@@ -100,7 +100,8 @@ def test_bounce_told_in_both_ways_is_one_event(reader: SesWebhooks) -> None:
         ("complaint", "complaint_abuse"),
     ):
         (first,) = heard(reader, PAYLOADS[published]["payload"])
-        (second,) = heard(reader, PAYLOADS[f"feedback_{name}"]["payload"], MessageId="another")
+        told = json.dumps(PAYLOADS[f"feedback_{name}"]["payload"]).replace("ann@", "Ann@")
+        (second,) = heard(reader, told, MessageId="another")
         assert first.key == second.key
 
 
@@ -227,6 +228,45 @@ def test_junk_never_raises_and_can_be_stored(reader: SesWebhooks, message: Any) 
 )
 def test_message_that_is_no_object_says_nothing(reader: SesWebhooks, message: str) -> None:
     assert heard(reader, message) == ()
+
+
+def test_what_databases_refuse_is_made_storable(reader: SesWebhooks) -> None:
+    message = (
+        '{"eventType": "Click", "click": {"link": "a\\u0000b\\ud800c", "n": [NaN, -Infinity, 1e999]},'
+        ' "\\u0000": 7}'
+    )
+    (event,) = heard(reader, message, MessageId="m\0")
+    assert (event.key, event.url) == ("m\N{REPLACEMENT CHARACTER}", "a\N{REPLACEMENT CHARACTER}b?c")
+    assert event.payload == {
+        "MessageId": "m\N{REPLACEMENT CHARACTER}",
+        "TopicArn": TOPIC,
+        "Timestamp": iso(NOW),
+        "Message": {
+            "eventType": "Click",
+            "click": {"link": "a\N{REPLACEMENT CHARACTER}b?c", "n": [None, None, None]},
+            "\N{REPLACEMENT CHARACTER}": 7,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "understood"),
+    [
+        ("2026-11-24T10:00:00.000Z", "2026-11-24T10:00:00+00:00"),
+        ("2026-11-24T10:00:00+02:00", "2026-11-24T08:00:00+00:00"),
+        ("2026-11-24T10:00:00", "2026-11-24T10:00:00+00:00"),
+        # Then the time of the mail counts.
+        ("0001-01-01T00:00:00+14:00", "2026-11-24T11:59:00+00:00"),
+        ("9999-12-31T23:59:59-14:00", "2026-11-24T11:59:00+00:00"),
+        ("yesterday", "2026-11-24T11:59:00+00:00"),
+        (1764000000, "2026-11-24T11:59:00+00:00"),
+        (None, "2026-11-24T11:59:00+00:00"),
+    ],
+)
+def test_times_are_read_or_left_out(reader: SesWebhooks, said: object, understood: str) -> None:
+    payload = json.loads(json.dumps(PAYLOADS["open"]["payload"]))
+    payload["open"]["timestamp"] = said
+    assert heard(reader, payload)[0].occurred_at.isoformat() == understood
 
 
 def test_recipient_who_is_named_twice_is_one(reader: SesWebhooks) -> None:

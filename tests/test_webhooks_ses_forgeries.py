@@ -182,6 +182,11 @@ def test_body_that_is_no_envelope_is_refused(
     assert asked.urls == []
 
 
+def test_body_larger_than_any_of_sns_is_not_even_parsed(pinned: SesWebhooks) -> None:
+    call = posted(signed() | {"UnsubscribeURL": "x" * MAX_CALL_BYTES})
+    assert refused(pinned, call) == f"{len(call.body)} bytes"
+
+
 def test_largest_message_of_sns_is_read(pinned: SesWebhooks) -> None:
     message = json.dumps(BOUNCE | {"more": "é" * 120_000}, ensure_ascii=False)
     call = posted(amazon().sign(notification(message)))
