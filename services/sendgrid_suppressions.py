@@ -104,7 +104,9 @@ class SendGridSuppressions(SuppressionList):
         )
 
     def _pages(self, list_name: str, since: datetime | None) -> Iterator[list[Any]]:
-        """Newest first (documented): what comes meanwhile moves the rest on, and is told twice."""
+        """By number, so what comes on the list meanwhile moves the rest on, and is told twice;
+        what somebody takes off it meanwhile may hide another entry until a full pull.
+        """
         query = {"limit": PAGE, **({"start_time": int(since.timestamp())} if since else {})}
         before: list[Any] = []
         for offset in range(0, 2**62, PAGE):
