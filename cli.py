@@ -23,6 +23,7 @@ COMMANDS = {
     "segment": ("commands.segments", "segment"),
     "send": ("commands.sending", "send"),
     "campaigns": ("commands.sending", "campaigns_"),
+    "suppressions": ("commands.suppressions", "suppressions"),
     "esp": ("commands.esps", "esp"),
     "keys": ("commands.keys", "keys"),
     "simulator": ("commands.simulator", "simulator"),
