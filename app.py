@@ -35,6 +35,7 @@ from api import (
     sending,
     subscribers,
     unsubscribe,
+    webhooks,
 )
 from api.openapi import Api, docs
 from api.system import attach
@@ -59,6 +60,7 @@ BLUEPRINTS = (
     campaigns.api,
     esps.api,
     metrics.api,
+    webhooks.api,
 )
 """The calls of the API: one line for each part."""
 PAGES = (unsubscribe.pages, confirm.pages, preferences.pages, docs)

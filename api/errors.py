@@ -25,6 +25,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed-json": (400, "The body is not the JSON that this call takes"),
     "key-in-url": (400, "The API key does not belong in the address"),
     "unauthorized": (401, "This call needs the API key"),
+    "not-genuine": (401, "This call is not from the ESP"),
     "forbidden": (403, "This is not allowed"),
     "not-found": (404, "There is nothing here"),
     "method-not-allowed": (405, "This address takes other methods"),

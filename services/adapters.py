@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from config.esp_config import ESPS, EspConfig, EspName
+from config.esp_config import ESPS, EspConfig, EspName, SesConfig
 from services.base import EspAdapter
 from services.events import WebhookReader
 from services.suppression_lists import SuppressionList
@@ -34,6 +34,12 @@ def build_suppression_list(config: EspConfig) -> SuppressionList:
     """The own list of the ESP that `config` is for, which must have `suppressions`."""
     built: SuppressionList = _named(config.suppressions)(config)
     return built
+
+
+def confirm_subscription(config: SesConfig, topic_arn: str, token: str) -> str:
+    """What `services.amazon_ses_subscribing` says of it; AWS's SDK is imported only now."""
+    confirm: Callable[..., str] = _named("services.amazon_ses_subscribing.confirm_subscription")
+    return confirm(config, topic_arn, token)
 
 
 def _named(path: str) -> Any:

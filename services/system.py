@@ -16,6 +16,7 @@ from email_sender import CampaignEngine
 from services.adapters import build_adapter
 from services.mailing import Identity
 from services.simulator.server import Simulator
+from services.webhooks import Webhooks
 from utils.tokens import link_key
 
 
@@ -42,6 +43,7 @@ class System:
     """In sandbox mode, once started: where the mails go."""
     esps: Mapping[EspName, EspConfig] = field(default_factory=dict)
     engine: CampaignEngine | None = None
+    _webhooks: Webhooks | None = None
 
     @classmethod
     def open(cls, settings: Settings, clock: Callable[[], datetime] = utc_now) -> "System":
@@ -75,6 +77,15 @@ class System:
             public_base_url=self.settings.public_base_url,
         )
 
+    @property
+    def webhooks(self) -> Webhooks:
+        """Of the ESPs as they are now."""
+        if self._webhooks is None:
+            self._webhooks = Webhooks(
+                self.database, self.esps, hash_key=self.hash_key, clock=self.clock
+            )
+        return self._webhooks
+
     def start_simulator(self) -> Simulator:
         """The ESPs of sandbox mode, in this process; its mails are kept beside the database."""
         if self.simulator is None:
@@ -82,6 +93,7 @@ class System:
             mailbox = path.with_name(f"{path.name}.sandbox-mails") if path else None
             self.simulator = Simulator(mailbox=mailbox, clock=self.clock).start()
             self.esps = sandbox_esps(self.settings, self.simulator.base_urls)
+            self._webhooks = None
         return self.simulator
 
     def start(self) -> CampaignEngine:
@@ -97,6 +109,7 @@ class System:
             distribution=self.settings.esp_distribution,
         )
         self.engine.start()
+        self.webhooks.resume()
         return self.engine
 
     def stop_claiming(self) -> None:
@@ -108,6 +121,8 @@ class System:
         """Let what is under way end, and close."""
         if self.engine is not None:
             self.engine.close()
+        if self._webhooks is not None:
+            self._webhooks.close()
         if self.simulator is not None:
             self.simulator.stop()
         self.database.close()

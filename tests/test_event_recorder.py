@@ -4,19 +4,17 @@ import itertools
 import random
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import insert, select, update
 
 from config.esp_config import EspName
 from database.models import (
     Bounce,
     Campaign,
-    CampaignStatus,
     CampaignTally,
     Complaint,
     Delivery,
@@ -24,20 +22,16 @@ from database.models import (
     EngagementCount,
     EspPerformance,
     EspPerformanceDay,
-    SendStatus,
     Subscriber,
     SubscriberCount,
-    SubscriberStatus,
     Suppression,
     WebhookEvent,
 )
 from database.session import Database
-from list_manager import suppressed
-from lists.erasing import erased_key
+from list_manager import suppression_of
 from services.base import Outcome
 from services.event_recorder import Recorded, record_events
 from services.events import BounceClass, Event, EventKind, SuppressionReason
-from services.reputation import ALL_PROVIDERS
 from tests.conftest import NOW
 from tests.ledgers import HASH_KEY, Ledgers
 from tests.people import either_database, postgres
@@ -47,10 +41,13 @@ __all__ = ["either_database", "postgres"]  # fixtures
 
 SENDGRID = EspName.SENDGRID
 HOUR = timedelta(hours=1)
-PERSON = {"user_agent": "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)", "ip": "198.51.100.7"}
-HARD = {"bounce_class": BounceClass.HARD, "suppress": SuppressionReason.HARD_BOUNCE}
-SOFT = {"bounce_class": BounceClass.SOFT}
-BLOCKED = {"bounce_class": BounceClass.BLOCKED}
+PERSON: dict[str, Any] = {
+    "user_agent": "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)",
+    "ip": "198.51.100.7",
+}
+HARD: dict[str, Any] = {"bounce_class": BounceClass.HARD, "suppress": SuppressionReason.HARD_BOUNCE}
+SOFT: dict[str, Any] = {"bounce_class": BounceClass.SOFT}
+BLOCKED: dict[str, Any] = {"bounce_class": BounceClass.BLOCKED}
 
 
 class Hook:
@@ -104,7 +101,7 @@ class Hook:
         """Why nobody writes to this address now."""
         who = email_hash(HASH_KEY, address)
         with self.at.database.read() as session:
-            if not session.scalar(select(suppressed(who, NOW + timedelta(days=60)))):
+            if suppression_of(session, who, NOW + timedelta(days=60)) is None:
                 return []
             rows = select(Suppression.reason).where(Suppression.email_hash == who)
             return [reason.value for reason in session.scalars(rows.order_by(Suppression.id))]
@@ -203,7 +200,7 @@ def snapshot(at: Ledgers) -> dict[str, Any]:
             state[table.__tablename__] = sorted(map(repr, (_rounded(row) for row in rows)))
         people = session.scalars(select(Subscriber.email_hash)).all()
         state["kept from"] = [
-            bool(session.scalar(select(suppressed(who, NOW + days * timedelta(days=1)))))
+            suppression_of(session, who, NOW + days * timedelta(days=1)) is not None
             for who in sorted(people)
             for days in range(0, 120, 5)
         ]
