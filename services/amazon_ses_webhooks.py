@@ -11,10 +11,9 @@ from typing import Any
 
 from config.esp_config import EspName, SesConfig
 from services.amazon_ses_certificates import Certificates, Fetch, fetch
-from services.amazon_ses_events import events_of, moment, occurred_at
+from services.amazon_ses_events import KEY_ID_CHARS, events_of, moment, occurred_at
 from services.base import REASON_CHARS
 from services.events import (
-    KEY_CHARS,
     Event,
     EventKind,
     NotConfigured,
@@ -146,7 +145,7 @@ def _payload(envelope: Envelope) -> Envelope:
 
 def _subscription(envelope: Envelope, payload: Envelope) -> SubscriptionRequest:
     return SubscriptionRequest(
-        key=payload["MessageId"][:KEY_CHARS],
+        key=payload["MessageId"][:KEY_ID_CHARS],
         topic_arn=envelope["TopicArn"],
         token=clean_text(envelope["Token"]),
         payload=payload,
@@ -155,7 +154,7 @@ def _subscription(envelope: Envelope, payload: Envelope) -> SubscriptionRequest:
 
 def _unsubscribed(payload: Mapping[str, Any]) -> Event:
     return Event(
-        key=str(payload.get("MessageId"))[:KEY_CHARS],
+        key=str(payload.get("MessageId"))[:KEY_ID_CHARS],
         kind=EventKind.OTHER,
         occurred_at=occurred_at(payload),
         payload=payload,

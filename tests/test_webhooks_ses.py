@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.amazon_ses_events import _READERS
+from services.amazon_ses_events import _READERS, KEY_ID_CHARS
 from services.amazon_ses_webhooks import SesWebhooks
 from services.amazon_ses_words import BOUNCES, COMPLAINTS
 from services.events import KEY_CHARS, Event, EventKind, Received, SubscriptionRequest
@@ -158,6 +158,13 @@ def test_end_of_a_subscription_is_noted_and_told(
     }
     assert reader.read(event.payload) == (event,)
     assert caplog.messages == [f"SNS no longer tells us of {TOPIC}: subscribe it again"]
+
+
+@pytest.mark.parametrize("kind", ["SubscriptionConfirmation", "UnsubscribeConfirmation"])
+def test_longest_id_leaves_room_in_a_key(reader: SesWebhooks, kind: str) -> None:
+    received = reader.receive(posted(amazon().sign(confirmation(kind, MessageId="m" * 1000))))
+    (key,) = [one.key for one in (*received.events, received.subscription) if one]
+    assert key == "m" * KEY_ID_CHARS
 
 
 # junk in a genuine message
