@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from config.esp_config import PostmarkConfig, SendGridConfig
-from services.events import WebhookCall
+from services.events import NotGenuine, WebhookCall, WebhookReader
 from tests.canned_esp import postmark_config, sendgrid_config
 from tests.conftest import NOW
 
@@ -74,3 +75,10 @@ def postmark_listening() -> PostmarkConfig:
     return replace(
         postmark_config("http://127.0.0.1:9"), webhook_user=USER, webhook_password=PASSWORD
     )
+
+
+def refuses(reader: WebhookReader, call: WebhookCall) -> None:
+    """That it is no call of that ESP, and that the log gets no secret to keep."""
+    with pytest.raises(NotGenuine) as raised:
+        reader.receive(call)
+    assert PASSWORD not in str(raised.value)
