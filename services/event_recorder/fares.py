@@ -23,6 +23,9 @@ _DAY_OF = (
 )
 
 
+OF_INTEREST = BOUNCED | BIT["late"] | sum(bit for bit, _ in _DAY_OF if not bit & BOUNCED)
+
+
 def note_performance(
     session: Session, esp: EspName, changes: Iterable[SendChange], now: datetime
 ) -> None:
@@ -31,7 +34,7 @@ def note_performance(
     days: dict[tuple[str, date], Counter[str]] = {}
     fares: list[Fare] = []
     for change in changes:
-        if not change.first:
+        if not change.first & OF_INTEREST:
             continue
         at = change.send.claimed_at or now
         for provider in (change.send.mailbox_provider, ALL_PROVIDERS):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, literal_column, or_, select
+from sqlalchemy import Row, and_, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from database.models import EmailSend, TallyKind, WebhookEvent
@@ -29,6 +29,9 @@ SPANS_PER_QUERY = 100
 TOUCHES = (EventKind.OPENED, EventKind.CLICKED)
 # The partial index is used only where the statement says the very words of its condition.
 _IS_TOUCH = WebhookEvent.kind.in_([literal_column("'opened'"), literal_column("'clicked'")])
+
+
+_Row = Row[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def last_interest_of(session: Session, subscriber_id: int, email_key: str) -> da
 
 
 def _verdict(
-    rows: Sequence[Row[*tuple[Any, ...]]], delivered_at: datetime | None, crowded: Collection[int]
+    rows: Sequence[_Row], delivered_at: datetime | None, crowded: Collection[int]
 ) -> Verdict:
     touches = [
         Touch(
@@ -131,10 +134,8 @@ def _verdict(
     )
 
 
-def _touches(
-    session: Session, send_ids: Collection[int]
-) -> Mapping[int, list[Row[*tuple[Any, ...]]]]:
-    found: dict[int, list[Row[*tuple[Any, ...]]]] = defaultdict(list)
+def _touches(session: Session, send_ids: Collection[int]) -> Mapping[int, list[_Row]]:
+    found: dict[int, list[_Row]] = defaultdict(list)
     for some in slices(sorted(send_ids)):
         rows = session.execute(
             select(
@@ -164,27 +165,39 @@ class _Crowds:
             for rows in self._by_origin(session, set(wanted)):
                 self._look(rows, new)
 
-    def _by_origin(
-        self, session: Session, send_ids: set[int]
-    ) -> Iterable[list[Row[*tuple[Any, ...]]]]:
+    def _by_origin(self, session: Session, send_ids: set[int]) -> Iterable[list[_Row]]:
         """All touches of each origin that could be in a crowd with one of these sends."""
         times: dict[int, list[datetime]] = defaultdict(list)
         for rows in _touches(session, send_ids).values():
             for row in rows:
                 if row.origin is not None:
                     times[row.origin].append(row.occurred_at)
-        for origin in sorted(times):
-            near_by: list[Row[*tuple[Any, ...]]] = []
-            for some in slices(_spans(sorted(times[origin])), SPANS_PER_QUERY):
-                near = [WebhookEvent.occurred_at.between(*span) for span in some]
-                near_by += session.execute(
-                    select(WebhookEvent.id, WebhookEvent.send_id, WebhookEvent.occurred_at)
-                    .where(WebhookEvent.origin == origin, or_(*near))
-                    .order_by(WebhookEvent.occurred_at)
+        spans = [
+            (origin, span) for origin in sorted(times) for span in _spans(sorted(times[origin]))
+        ]
+        found: dict[int, list[_Row]] = defaultdict(list)
+        for some in slices(spans, SPANS_PER_QUERY):
+            near = or_(
+                *(
+                    and_(WebhookEvent.origin == origin, WebhookEvent.occurred_at.between(*span))
+                    for origin, span in some
                 )
-            yield near_by
+            )
+            for row in session.execute(
+                select(
+                    WebhookEvent.id,
+                    WebhookEvent.send_id,
+                    WebhookEvent.origin,
+                    WebhookEvent.occurred_at,
+                ).where(near)
+            ):
+                found[row.origin].append(row)
+        for rows in found.values():
+            yield sorted(rows, key=lambda row: row.occurred_at)
 
-    def _look(self, rows: list[Row[*tuple[Any, ...]]], new: Mapping[int, Told]) -> None:
+    def _look(self, rows: list[_Row], new: Mapping[int, Told]) -> None:
+        if len(rows) < CROWD:
+            return
         times = [row.occurred_at for row in rows]
         for row in rows:
             near = rows[

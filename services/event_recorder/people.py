@@ -41,6 +41,10 @@ _KEPT = (
     "tier",
     "tier_until",
 )
+_READ = [
+    _PEOPLE.c[name]
+    for name in ("id", "email_key", "email_hash", "status", "consent_at", "created_at", *_KEPT)
+]
 _UPDATE = (
     update(_PEOPLE)
     .where(_PEOPLE.c.id == bindparam("person"))
@@ -118,7 +122,7 @@ def _locked(
         (Subscriber.email_key, sorted(keys)),
     ):
         for some in slices(wanted):
-            rows = select(*_PEOPLE.c).where(column.in_(some)).order_by(Subscriber.id)
+            rows = select(*_READ).where(column.in_(some)).order_by(Subscriber.id)
             for row in session.execute(rows.with_for_update()):
                 found.setdefault(row.id, Person.of(row))
     return found

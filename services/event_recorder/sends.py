@@ -73,6 +73,8 @@ class SendChange:
     send: Row[*tuple[Any, ...]]
     told: Sequence[Told]
     heard: int
+    first: int
+    """Bits of what was heard of it for the first time."""
     delivery: Delivery
     delivered_at: datetime | None
     message_id: str | None
@@ -82,11 +84,6 @@ class SendChange:
     interest: float
     opened: bool
     clicked: bool
-
-    @property
-    def first(self) -> int:
-        """Bits of what was heard of it for the first time."""
-        return self.heard & ~int(self.send.heard)
 
     def times_of(self, bit: int) -> list[datetime]:
         """When these events say that it happened, were it not for the first time."""
@@ -118,6 +115,7 @@ def change_of(send: Row[*tuple[Any, ...]], told: Sequence[Told]) -> SendChange:
         send=send,
         told=told,
         heard=heard,
+        first=heard & ~send.heard,
         delivery=next((to for bits, to in _DELIVERY if heard & bits), send.delivery),
         delivered_at=delivered_at,
         message_id=message_id,
@@ -151,16 +149,17 @@ class Counts:
         send = change.send
         counter = self.campaigns.setdefault(send.campaign_id, Counter())
         where = f"{esp.value}/{send.mailbox_provider}"
-        for bit, kind in TALLIED:
-            if change.first & bit:
-                self.tallies[send.campaign_id, kind, where] += 1
-        counter["delivered"] += bool(change.first & BIT["delivered"])
-        counter["complained"] += bool(change.first & BIT["complained"])
-        counter["bounced"] += bool(change.first & BOUNCED) and not send.heard & BOUNCED
+        if change.first:
+            for bit, kind in TALLIED:
+                if change.first & bit:
+                    self.tallies[send.campaign_id, kind, where] += 1
+            counter["delivered"] += bool(change.first & BIT["delivered"])
+            counter["complained"] += bool(change.first & BIT["complained"])
+            counter["bounced"] += bool(change.first & BOUNCED) and not send.heard & BOUNCED
         for name, kind in _FLAGS:
-            by = getattr(change, name) - getattr(send, name)
-            counter[name] += by
-            self.tallies[send.campaign_id, kind, where] += by
+            if by := getattr(change, name) - getattr(send, name):
+                counter[name] += by
+                self.tallies[send.campaign_id, kind, where] += by
         self._add_settled(esp, change, counter)
 
     def _add_settled(self, esp: EspName, change: SendChange, counter: Counter[str]) -> None:
