@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Numeric, Text, literal
+from sqlalchemy import Boolean, ColumnElement, Numeric, Text, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -152,20 +152,27 @@ class _ListHas(_OnBoth):
 class _HasAny(_OnBoth):
     type = Boolean()
     inherit_cache = True
-    sqlite = "EXISTS (SELECT 1 FROM json_each(<first>) AS item WHERE item.value IN (<rest>))"
-    postgresql = "jsonb_exists_any(<first>, ARRAY[<rest>]::text[])"
-
-
-class _HowMany(_OnBoth):
-    type = BigInteger()
-    inherit_cache = True
     sqlite = (
-        "SELECT count(DISTINCT item.value) FROM json_each(<first>) AS item"
-        " WHERE item.value IN (<rest>)"
+        "EXISTS (SELECT 1 FROM json_each(<first>) AS item"
+        " WHERE item.value IN (SELECT wanted.value FROM json_each(<rest>) AS wanted))"
     )
     postgresql = (
-        "SELECT count(DISTINCT item) FROM jsonb_array_elements_text(<first>) AS item"
-        " WHERE item IN (<rest>)"
+        "jsonb_exists_any(<first>, ARRAY(SELECT jsonb_array_elements_text((<rest>)::jsonb)))"
+    )
+
+
+class _HasAll(_OnBoth):
+    """`<text>` is how many there are to have."""
+
+    type = Boolean()
+    inherit_cache = True
+    has_text = True
+    sqlite = (
+        "SELECT count(DISTINCT item.value) = <text> FROM json_each(<first>) AS item"
+        " WHERE item.value IN (SELECT wanted.value FROM json_each(<rest>) AS wanted)"
+    )
+    postgresql = (
+        "jsonb_exists_all(<first>, ARRAY(SELECT jsonb_array_elements_text((<rest>)::jsonb)))"
     )
 
 
@@ -228,17 +235,22 @@ def list_has(column: Any, path: Sequence[str], text: str) -> ColumnElement[bool]
 
 def has_any(tags: Any, wanted: Sequence[str]) -> ColumnElement[bool]:
     """Whether a list of texts has one of `wanted`, of which there is at least one."""
-    return _HasAny(tags, *_bound(wanted))
+    return _HasAny(tags, _as_json(wanted))
 
 
 def has_all(tags: Any, wanted: Sequence[str]) -> ColumnElement[bool]:
     """Whether a list of texts has each of `wanted`."""
-    return _HowMany(tags, *_bound(wanted)) == len(set(wanted))
+    return _HasAll(tags, _as_json(wanted), literal(len(set(wanted))))
 
 
 def with_tags(tags: Any, *, add: Sequence[str], remove: Sequence[str]) -> ColumnElement[list[str]]:
     """The list with `add` and without `remove`, sorted, each once."""
-    return _WithTags(tags, *_bound([json.dumps(list(add)), json.dumps(list(remove))]))
+    return _WithTags(tags, _as_json(add), _as_json(remove))
+
+
+def _as_json(texts: Sequence[str]) -> ColumnElement[str]:
+    """A list as one variable, however long it is."""
+    return literal(json.dumps(list(texts)), Text())
 
 
 def _bound(texts: Sequence[str]) -> list[Any]:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Float,
     Text,
     and_,
+    bindparam,
     false,
     func,
     literal,
@@ -155,9 +156,10 @@ def _equals(path: tuple[str, ...], values: Any) -> ColumnElement[bool]:
     """One of `values`, each compared with what is of its own kind."""
     found = []
     for kind, (at, bound) in _KINDS.items():
-        wanted = [literal(one, bound) for one in values if type(one) is kind]
+        wanted = [one for one in values if type(one) is kind]
         if wanted:
-            found.append(_certain(at(path).in_(wanted)))
+            one_of = bindparam(None, wanted, bound, expanding=True)
+            found.append(_certain(at(path).in_(one_of)))
     return or_(*found)
 
 

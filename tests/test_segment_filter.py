@@ -205,4 +205,4 @@ def test_nothing_of_a_filter_is_in_the_sql(said: Any, url: str) -> None:
     statement = select(Subscriber.id).where(selects(parse(said), NOW)).compile(dialect=dialect)
     sql = str(statement).lower()
     assert not any(word in sql for word in ("drop table", "1=1", "secretstep"))
-    assert HOSTILE.lower() in str(statement.params).lower()
+    assert "drop table" in str(statement.params).lower()

@@ -1,5 +1,6 @@
 """Saved segments, previews whose cost is bounded, tags for many, and plans by a filter."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -396,8 +397,32 @@ def test_a_chunk_of_the_plan_reads_its_ids_and_no_more(
                 said
             )
             assert "TEMP B-TREE" not in told, said
-            assert "SCAN" not in told.replace("SCAN item VIRTUAL TABLE", ""), said
+            assert not re.search("SCAN (?!item VIRTUAL|wanted VIRTUAL)", told), said
         else:
             assert "Index Cond: ((id > " in told.replace("subscribers.", ""), (said, told)
             assert "Seq Scan on subscribers" not in told, (said, told)
             assert "Seq Scan on email_sends" not in told, (said, told)
+
+
+BIGGEST = {
+    "or": [
+        *({"attributes.a.b.c.d.e": {"in": [*range(900), True, "x", 0.5]}} for _ in range(5)),
+        {"tags": {"all": [f"tag {n}" for n in range(400)]}},
+        *(
+            {"attributes.a": {"contains": "a" * 200, "gt": 1, "lt": "2026-01-01"}}
+            for _ in range(20)
+        ),
+        *({"engagement_score": {"gte": 99, "lte": 0}} for _ in range(10)),
+        *({"not": {"not_received": 1}} for _ in range(5)),
+    ]
+}
+
+
+def test_the_biggest_filter_there_can_be_is_no_burden_to_a_database(at: Ledgers) -> None:
+    at.add_people(3, attributes={"a": "b"}, tags=["c"])
+    assert at.create() == 1
+    assert preview(at, BIGGEST).count == 0
+    assert preview(at, {"not": BIGGEST}).count == 3
+    campaign_id = at.create(audience={"filter": {"not": BIGGEST}})
+    at.plan(campaign_id)
+    assert at.counts(campaign_id) == {"queued": 3}
