@@ -120,16 +120,12 @@ def _ask(
     mail = _mail(opt_in, who.email_key, sender)
     opt_in.campaign_id = create(session, mail, now=now, sandbox=sender.sandbox).id
     session.flush()
-    return Asking(
-        campaign_id=opt_in.campaign_id, next_possible_at=next_mail_at([now, *asked], now)
-    )
+    return Asking(campaign_id=opt_in.campaign_id, next_possible_at=next_mail_at([now, *asked], now))
 
 
 def _mail(opt_in: OptIn, email_key: str, sender: Sender) -> NewCampaign:
     url = sender.identity.confirm_url(
-        ConfirmLink(
-            email_hash=opt_in.email_hash, opt_in_id=opt_in.id, issued_at=opt_in.created_at
-        )
+        ConfirmLink(email_hash=opt_in.email_hash, opt_in_id=opt_in.id, issued_at=opt_in.created_at)
     )
     name = f"Confirmation {opt_in.id}"
     content = prepared(

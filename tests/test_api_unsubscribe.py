@@ -37,7 +37,7 @@ def url(system: System) -> str:
 def test_looking_changes_nothing(
     client: FlaskClient, system: System, url: str, method: str
 ) -> None:
-    for _ in range(3):
+    for _ in range(100):
         assert call(client, method, url, headers={}).status_code == 200
     assert (status(system), reasons(system.database)) == ("active", [])
 
@@ -66,6 +66,9 @@ _CALLS: dict[str, dict[str, Any]] = {
     "JSON that is none": {"data": b"{", "content_type": "application/json"},
     "bytes": {"data": b"\xff\x00" * 500_000, "content_type": "application/octet-stream"},
     "two megabytes": {"data": b"x" * 2_000_000},
+    "another token in the body": {"data": {"token": "x"}},
+    "a mail program": {"headers": {"User-Agent": "Mozilla/5.0 (compatible; Google-One-Click)"}},
+    "no user agent": {"headers": {"User-Agent": ""}},
     "a strange user agent": {"headers": {"User-Agent": "\u00e9" * 200, "Accept": "image/png"}},
     "the API key beside it": {"headers": {"Authorization": "Bearer wrong"}},
 }
@@ -78,6 +81,20 @@ def test_any_post_unsubscribes(client: FlaskClient, system: System, url: str, na
         assert call(client, "POST", url, **said).status_code == 200
     assert (status(system), reasons(system.database)) == ("unsubscribed", ["unsubscribed"])
     assert_counters_are_true(system.database)
+
+
+@pytest.mark.parametrize("more", ["&token=x", "&token=", "&List-Unsubscribe=One-Click", "&utm=a"])
+def test_the_first_token_of_the_address_counts_whatever_follows(
+    client: FlaskClient, system: System, url: str, more: str
+) -> None:
+    assert call(client, "POST", url + more, headers={}).status_code == 200
+    assert status(system) == "unsubscribed"
+
+
+def test_a_token_in_the_body_alone_is_none(client: FlaskClient, system: System, url: str) -> None:
+    path, _, token = url.partition("?token=")
+    assert call(client, "POST", path, data={"token": token}, headers={}).status_code == 400
+    assert (status(system), reasons(system.database)) == ("active", [])
 
 
 @pytest.mark.parametrize(
