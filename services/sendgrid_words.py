@@ -95,7 +95,7 @@ def bounce(kind: str, classification: str | None, status: str | None, words: str
         return BLOCKED
     if kind == "expired":
         return SOFT
-    if by_class is not HARD and _NO_DOMAIN.search(words):
+    if _NO_DOMAIN.search(words):
         by_class = HARD
     meaning = by_class or by_status(code) or TYPES.get(kind, SOFT)
     return SOFT if meaning is HARD and code.startswith("4") else meaning

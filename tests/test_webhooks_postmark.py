@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from time import tzset
 from typing import Any
 
 import pytest
@@ -153,7 +154,19 @@ def test_times(time: Any, occurred_at: Any) -> None:
     assert READER.read(json.loads(json.dumps(event.payload))) == (event,)
 
 
+def test_time_without_a_zone_is_utc_wherever_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    tzset()
+    try:
+        event = heard(BOUNCE | {"BouncedAt": "2026-01-01T00:00:01"})
+    finally:
+        monkeypatch.undo()
+        tzset()
+    assert event.occurred_at == datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
+
+
 def test_our_own_mark_cannot_come_from_outside() -> None:
+    assert heard(CLICK | {RECEIVED_KEY: "2020-01-01T00:00:00+00:00"}).payload == CLICK
     event = heard(CLICK | {RECEIVED_KEY: "2020-01-01T00:00:00+00:00", "ReceivedAt": None})
     assert event.occurred_at == NOW
 

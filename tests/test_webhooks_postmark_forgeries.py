@@ -68,6 +68,8 @@ UNPADDED = basic_header().rstrip("=")
         f"{UNPADDED}\n",
         basic_header().replace("Basic ", ""),
         basic_header().replace("Basic ", "Basic"),
+        basic_header().replace("Basic ", "Basic !"),
+        f"{basic_header()}!",
         basic_header().replace("Basic", "Bearer"),
         basic_header().replace("Basic", "Digest"),
         f"Basic {USER}:{PASSWORD}",

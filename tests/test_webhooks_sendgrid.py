@@ -116,7 +116,7 @@ def test_event_id_is_the_key_only_if_it_looks_like_one() -> None:
         assert event.key.startswith("h:")
         assert len(event.key) == 66
         assert one(sg_event_id=strange, email="changed").key == event.key
-    assert one(sg_event_id="a b").key != one(sg_event_id="a  b").key
+    assert one(sg_event_id="an odd id 1").key != one(sg_event_id="an odd id 2").key
 
 
 def test_event_without_id_is_known_by_what_it_says() -> None:
@@ -218,6 +218,17 @@ def test_texts_can_be_stored_and_are_cut() -> None:
     assert (long.code, long.detail) == ("5" * 64, "r" * 500)
 
 
+def test_nothing_but_true_says_that_a_machine_opened() -> None:
+    for value in (1, "true", "false", [True], None):
+        assert one(event="open", sg_machine_open=value).is_machine is False
+
+
+def test_empty_texts_are_none() -> None:
+    event = one(email="", sg_message_id="", cx_send_id="", response="", url="")
+    told = (event.address, event.message_id, event.send_ref, event.detail, event.url)
+    assert told == (None,) * 5
+
+
 def test_last_of_two_equal_names_counts() -> None:
     (event,) = heard_bytes(b'[{"event":"open","event":"click","sg_event_id":"a"}]')
     assert event.kind is EventKind.CLICKED
@@ -226,6 +237,13 @@ def test_last_of_two_equal_names_counts() -> None:
 def test_bytes_that_are_no_utf_8_lose_no_event() -> None:
     (event,) = heard_bytes(b'\xef\xbb\xbf[{"event":"open","useragent":"M\xfcller"}]')
     assert event.user_agent == "M\ufffdller"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400, True])
+def test_payload_that_was_not_cleaned_can_be_read_too(number: float) -> None:
+    (event,) = READER.read({"timestamp": number, "email": number})
+    assert (event.kind, event.address) == (EventKind.OTHER, None)
+    assert READER.read({"timestamp": number, "email": number})[0].key == event.key
 
 
 FIELDS = st.dictionaries(
