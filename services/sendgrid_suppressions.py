@@ -75,8 +75,8 @@ class SendGridSuppressions(SuppressionList):
     def push(self, wanted: Sequence[tuple[str, SuppressionReason]]) -> PushResult:
         """All reasons become a global unsubscribe, the only list that can be added to.
 
-        A call is taken as a whole or not. When one address of it is refused, the others go
-        one by one.
+        A call is taken as a whole or not. One that is refused is made again in two halves,
+        until what is left is the address to blame.
         """
         addresses = [address for address, _ in wanted]
         pushed, failed = 0, []
@@ -93,7 +93,8 @@ class SendGridSuppressions(SuppressionList):
         except MessageRejected as error:
             if len(addresses) == 1:
                 return [NotPushed(address=addresses[0], why=error.reason)]
-            return [refused for one in addresses for refused in self._refused([one])]
+            half = len(addresses) // 2
+            return [*self._refused(addresses[:half]), *self._refused(addresses[half:])]
         if not isinstance(told, dict) or not isinstance(told.get("recipient_emails"), list):
             raise OutcomeUnknown("not SendGrid's answer to a push", http_status=200)
         return []

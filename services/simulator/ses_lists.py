@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_ListSuppressedDestina
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from services.simulator.dialect import parse_json
 from services.simulator.fates import is_address
@@ -39,15 +39,11 @@ def answer(request: Request, lists: SuppressionLists, now: datetime) -> Response
 def _list(request: Request, lists: SuppressionLists) -> Response:
     query = request.query
     start, size = query.get("NextToken", "0"), query.get("PageSize", str(MAX_PAGE))
-    if not start.isdecimal():
+    if not start.isdecimal() or len(start) > 10:
         return exception("InvalidNextTokenException")
     if not size.isdecimal() or len(size) > 5:
         raise bad("PageSize must be a number.")
-    try:
-        since = datetime.fromisoformat(query["StartDate"]) if "StartDate" in query else None
-    except ValueError as error:
-        raise bad("StartDate must be a time.") from error
-    found = lists.of("", since, *WORDS, Cause.PUSHED)
+    found = lists.of("", _since(query.get("StartDate")), *WORDS, Cause.PUSHED)
     end = int(start) + min(int(size), MAX_PAGE)
     answer: JsonObject = {
         "SuppressedDestinationSummaries": [_entry(listed) for listed in found[int(start) : end]]
@@ -55,6 +51,14 @@ def _list(request: Request, lists: SuppressionLists) -> Response:
     if end < len(found):
         answer["NextToken"] = str(end)
     return json_response(200, answer)
+
+
+def _since(text: str | None) -> datetime | None:
+    try:
+        since = datetime.fromisoformat(text) if text else None
+    except ValueError as error:
+        raise bad("StartDate must be a time.") from error
+    return since if since is None or since.tzinfo else since.replace(tzinfo=UTC)
 
 
 def _put(request: Request, lists: SuppressionLists, now: datetime) -> Response:
