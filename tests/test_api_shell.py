@@ -224,7 +224,8 @@ def test_each_kind_of_problem_has_one_status_and_title() -> None:
 def test_the_description_is_openapi_3_1_and_names_every_call(client: FlaskClient) -> None:
     spec = call(client, "GET", "/openapi.json", headers={}).get_json(force=True)
     assert spec["openapi"] == "3.1.0"
-    pages = {"/openapi.json", "/docs", "/docs/<path:name>", "/unsubscribe"}
+    pages = {"/openapi.json", "/docs", "/docs/<path:name>"}
+    pages |= {"/unsubscribe", "/preferences", "/confirm"}
     rules = {rule.rule for rule in client.application.url_map.iter_rules()} - pages
     paths = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule) for rule in rules}
     assert paths <= set(spec["paths"])

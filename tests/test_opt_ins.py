@@ -5,6 +5,7 @@ The last test plays many lives of three people against a model that knows only t
 
 import random
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -138,6 +139,14 @@ def test_ten_thousand_requests_for_nine_addresses_are_nine_mails(at: Ledgers) ->
         sent[addresses[n % 9]] += asking.campaign_id is not None
         assert asking.next_possible_at > NOW + n * MINUTE
     assert sent == dict.fromkeys(addresses, 1)
+
+
+def test_requests_at_the_same_moment_are_one_mail(at: Ledgers) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        asked_at_once = list(pool.map(lambda _: ask(at.database, ANN, NOW).asking, range(8)))
+    assert sum(one is not None and one.campaign_id is not None for one in asked_at_once) == 1
+    assert len(links(at.database)) == 1
+    assert_all_counters_are_true(at)
 
 
 def test_beyond_the_limit_it_is_said_when_the_next_is_possible(at: Ledgers) -> None:
