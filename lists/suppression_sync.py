@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from config.esp_config import EspName
 from database.models import BreakerState, EspState, Subscriber, Suppression, SuppressionReason
 from lists.suppression import NewSuppression, suppress_all
+from services.base import REASON_CHARS
 from services.suppression_lists import EspSuppression
 from services.wire import reason as short
 from utils.addresses import Address, InvalidAddress, normalise
@@ -184,7 +185,7 @@ def _suppression(
 ) -> NewSuppression:
     since = f" since {entry.at:%Y-%m-%d}" if entry.at else ""
     # It outlives a person who asks to be erased, so no address stays in what the ESP says.
-    said = _ADDRESS.sub("(address)", entry.detail) if entry.detail else None
+    said = _ADDRESS.sub("(address)", (entry.detail or "")[: 2 * REASON_CHARS])
     return NewSuppression(
         email_hash=who,
         reason=entry.reason,

@@ -154,6 +154,13 @@ def test_an_entry_suppresses_its_person_with_its_evidence(either_database: Datab
     assert_counters_are_true(either_database)
 
 
+def test_what_an_esp_says_at_length_is_cut_before_it_is_read(database: Database) -> None:
+    assert taken(database, entry(ANN, detail="x" * 5_000_000)) == Taken(seen=1, new=1)
+    [(_, _, evidence)] = rows(database, ANN)
+    assert evidence is not None
+    assert len(evidence) == 500
+
+
 def test_who_is_not_on_the_list_is_suppressed_too_and_stays_so_when_they_join(
     either_database: Database,
 ) -> None:
