@@ -1,7 +1,6 @@
 """What the readers of webhooks without an envelope share: texts, times and keys from outside."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,9 @@ TEXT_CHARS = 2048
 """Longer addresses of pages and names of programs are cut."""
 ID_CHARS = 200
 """As many of a message's id as the ledger holds."""
+
+MAX_EXACT = 2**53
+"""Below it a whole number is the same written as 1e3 and as 1000, as PostgreSQL gives it back."""
 
 RECEIVED_KEY = "cx_received_at"
 """Added to the payload of an event without a time of its own, so that it reads the same again."""
@@ -51,15 +53,15 @@ def text(given: object, most: int = TEXT_CHARS) -> str | None:
 
 
 def hashed(*parts: object) -> str:
-    """A key for an event that has no id. PostgreSQL gives 1e3 back as 1000: it is the same."""
+    """A key for an event that has no id, of what it says: texts, whole numbers or nothing."""
     known = [one if isinstance(one, str) else _whole(one) for one in parts]
     return "h:" + sha256(json.dumps(known).encode()).hexdigest()
 
 
 def _whole(given: object) -> int | None:
-    if isinstance(given, float) and not math.isfinite(given):
-        return None
-    return int(given) if isinstance(given, int | float) else None
+    if isinstance(given, int | float) and abs(given) < MAX_EXACT:
+        return int(given)
+    return None
 
 
 def timed(
