@@ -41,6 +41,7 @@ from api.openapi import Api, docs
 from api.system import attach
 from config.settings import ROOT, Settings, SettingsError, load_settings
 from database.migrate import SchemaNewerThanCode
+from services.housekeeping import Housekeeper
 from services.system import System, WrongDatabase
 from utils import logs
 
@@ -165,6 +166,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
         """Called in the worker: an open database must not cross a fork."""
         self.system = System.open(self._settings)
         self.system.start()
+        self.housekeeper = Housekeeper(self.system)
+        self.housekeeper.start()
         if self.system.simulator is not None:
             mails = self.system.simulator.control_url
             print(f"The mails of the sandbox can be read at {mails}", flush=True)  # noqa: T201
@@ -173,6 +176,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
 def _close(_arbiter: object, worker: Any) -> None:
     """The worker has answered its last request."""
+    if (housekeeper := getattr(worker.app, "housekeeper", None)) is not None:
+        housekeeper.close()
     if (system := getattr(worker.app, "system", None)) is not None:
         system.close()
 

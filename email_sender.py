@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from config.esp_config import EspConfig, EspName
 from config.settings import EspDistribution
+from database.ledger_lock import lock_ledger
 from database.models import CampaignKind, CampaignStatus
 from database.sender_lock import SenderLock
 from database.session import Database
@@ -175,6 +176,7 @@ class CampaignEngine:
             return
         try:
             with self._database.write() as session:
+                lock_ledger(session, alone=True)
                 self._pause_stale(session)
                 unknown = recover(
                     session, self._clock(), ours={*self._floor.calls, *self._uncalled}
@@ -213,6 +215,7 @@ class CampaignEngine:
         if may_claim:
             self._look_up_accounts(now)
         with self._database.write() as session:
+            lock_ledger(session, alone=True)
             give_back(session, self._uncalled, now)
             step = Step(self._floor, session, now)
             step.note_accounts(looked_up)
@@ -249,6 +252,7 @@ class CampaignEngine:
             wait([call.future for call in calls])  # no longer than an ESP may take to answer
             try:
                 with self._database.write() as session:
+                    lock_ledger(session, alone=True)
                     if not calls:
                         give_back(session, self._uncalled, self._clock())
                     Step(self._floor, session, self._clock()).record(calls)

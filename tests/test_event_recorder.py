@@ -4,17 +4,19 @@ import itertools
 import random
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from config.esp_config import EspName
 from database.models import (
     Bounce,
     Campaign,
+    CampaignStatus,
     CampaignTally,
     Complaint,
     Delivery,
@@ -22,6 +24,7 @@ from database.models import (
     EngagementCount,
     EspPerformance,
     EspPerformanceDay,
+    SendStatus,
     Subscriber,
     SubscriberCount,
     Suppression,
@@ -29,9 +32,12 @@ from database.models import (
 )
 from database.session import Database
 from list_manager import suppression_of
+from lists.erasing import erased_key
 from services.base import Outcome
-from services.event_recorder import Recorded, record_events
+from services.event_recorder import Recorded, record_events, replay_events
 from services.events import BounceClass, Event, EventKind, SuppressionReason
+from services.ledger.finish import finish
+from services.reputation import ALL_PROVIDERS
 from tests.conftest import NOW
 from tests.ledgers import HASH_KEY, Ledgers
 from tests.people import either_database, postgres
@@ -310,3 +316,173 @@ def test_the_outcome_depends_on_the_set_of_events_only(
         changed = {k: set(found[k]) ^ set(v) for k, v in expected.items() if found[k] != v}
         assert changed == {}, [event.key for event in order]
         hook.at.database.close()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        (Outcome.UNKNOWN, EventKind.PROCESSED),
+        (Outcome.UNKNOWN, EventKind.OPENED),
+        (Outcome.UNKNOWN, EventKind.DROPPED),
+        (None, EventKind.DELIVERED),
+        (Outcome.THROTTLED, EventKind.DELIVERED),
+    ],
+)
+def test_an_event_shows_that_the_esp_had_a_send(
+    at: Ledgers, outcome: Outcome | None, kind: EventKind
+) -> None:
+    """Unknown, not recorded yet, or refused as the ESP said: it was accepted, and is not sent again."""
+    hook = Hook(at, 3, outcome)
+    hook.tell(hook.event(kind))
+    send = hook.send()
+    assert (send.status, send.esp, send.esp_message_id) == (SendStatus.ACCEPTED, SENDGRID, "m1")
+    before = {None: "sending", Outcome.UNKNOWN: "unknown", Outcome.THROTTLED: "queued"}[outcome]
+    assert at.counts(hook.campaign_id) == {"accepted": 1, before: 2}
+    assert at.report(hook.campaign_id)["by_esp"] == {"sendgrid": 1}
+
+
+def test_an_answer_recorded_after_the_event_changes_what_is_left(at: Ledgers) -> None:
+    hook = Hook(at, 3, None)
+    hook.tell(hook.event(EventKind.DELIVERED))
+    at.record(hook.batch, *[Outcome.UNKNOWN] * 3)
+    assert at.counts(hook.campaign_id) == {"accepted": 1, "unknown": 2}
+    hook.tell(*(hook.event(EventKind.DELIVERED, person=n) for n in (1, 2)))
+    assert at.counts(hook.campaign_id) == {"accepted": 3}
+
+
+def test_the_last_unknown_that_is_settled_ends_the_campaign(at: Ledgers) -> None:
+    hook = Hook(at, 2, Outcome.UNKNOWN)
+    with at.database.write() as session:
+        finish(session, session.get_one(Campaign, hook.campaign_id), NOW)
+    assert at.campaign(hook.campaign_id).status is CampaignStatus.NEEDS_REVIEW
+    hook.tell(hook.event(EventKind.DELIVERED))
+    assert at.campaign(hook.campaign_id).status is CampaignStatus.NEEDS_REVIEW
+    hook.tell(hook.event(EventKind.DELIVERED, person=1))
+    assert at.campaign(hook.campaign_id).status is CampaignStatus.SENT
+    assert [(b.accepted, b.unknown, b.state.value) for b in at.batches()] == [(2, 0, "done")]
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"send_ref": None},
+        {"send_ref": "1-1-AAAAAAAAAAA"},
+        {"send_ref": "999999-1-AAAAAAAAAAA"},
+        {"send_ref": "nonsense" * 50},
+        {"address": "person1@example.net"},
+        {"address": "stranger@example.net"},
+    ],
+)
+def test_what_is_not_ours_credits_nobody(hook: Hook, foreign: dict[str, Any]) -> None:
+    """A reference of another installation, or the right one with another's address."""
+    told = hook.tell(
+        *(hook.event(kind, **{**PERSON, **foreign}) for kind in EventKind if kind != "other")
+    )
+    assert told == Recorded(received=10, new=10, duplicates=0, ignored=10)
+    assert (hook.told(), hook.send().delivery) == ({}, Delivery.NONE)
+
+
+@pytest.mark.parametrize(
+    ("address", "reasons"),
+    [
+        ("person0@example.net", ["hard_bounce"]),
+        ("Person0@EXAMPLE.net", ["hard_bounce"]),
+        ("Ann <person0@example.net>", ["hard_bounce"]),
+        ("stranger@example.net", []),
+        (None, []),
+    ],
+)
+def test_a_report_without_our_id_counts_for_people_on_our_list(
+    hook: Hook, address: str | None, reasons: list[str]
+) -> None:
+    hook.tell(hook.event(EventKind.BOUNCED, send_ref=None, address=address, **HARD))
+    assert (hook.reasons(), hook.reasons("stranger@example.net")) == (reasons, [])
+    assert hook.status() == ("bounced" if reasons else "active")
+    assert hook.told() == {}
+
+
+def test_who_was_erased_is_left_alone_for_good(hook: Hook) -> None:
+    send = hook.sends[0]
+    who = email_hash(HASH_KEY, send.email_key)
+    with hook.at.database.write() as session:
+        session.execute(delete(Subscriber).where(Subscriber.id == send.subscriber_id))
+        session.execute(
+            update(EmailSend).where(EmailSend.id == send.id).values(email_key=erased_key(who))
+        )
+    hook.tell(
+        hook.event(EventKind.DELIVERED),
+        hook.event(EventKind.BOUNCED, **SOFT),
+        hook.event(EventKind.CLICKED, after=3 * HOUR, **PERSON),
+        hook.event(EventKind.COMPLAINED, suppress=SuppressionReason.COMPLAINT),
+    )
+    assert hook.reasons() == ["complaint"]
+    assert hook.told() == {"delivered": 1, "clicked": 1, "complained": 1}
+
+
+def test_events_of_a_deleted_campaign_are_kept_and_still_keep_people_from_mail(hook: Hook) -> None:
+    with hook.at.database.write() as session:
+        session.execute(delete(Campaign).where(Campaign.id == hook.campaign_id))
+    told = hook.tell(
+        hook.event(EventKind.DELIVERED),
+        hook.event(EventKind.COMPLAINED, suppress=SuppressionReason.COMPLAINT),
+    )
+    assert told == Recorded(received=2, new=2, duplicates=0, ignored=1)
+    assert hook.reasons() == ["complaint"]
+
+
+def test_an_opt_in_that_was_confirmed_later_undoes_what_comes_late(hook: Hook) -> None:
+    send = hook.sends[0]
+    with hook.at.database.write() as session:
+        session.execute(
+            insert(Suppression).values(
+                email_hash=email_hash(HASH_KEY, send.email_key),
+                reason=SuppressionReason.LIFTED,
+                source="confirm",
+                created_at=NOW + 5 * HOUR,
+            )
+        )
+    gone: dict[str, Any] = {"suppress": SuppressionReason.UNSUBSCRIBED}
+    hook.tell(hook.event(EventKind.UNSUBSCRIBED, after=4 * HOUR, **gone))
+    assert (hook.reasons(), hook.status()) == ([], "active")
+    hook.tell(hook.event(EventKind.UNSUBSCRIBED, after=6 * HOUR, **gone))
+    assert (hook.reasons(), hook.status()) == (["lifted", "unsubscribed"], "unsubscribed")
+
+
+def test_a_replay_changes_nothing_that_counted(database: Database) -> None:
+    at = Ledgers(database)
+    hook = Hook(at, people=5)
+    events = [event for make in SETS for event in make(hook)]
+    hook.tell(*events)
+    before = snapshot(at)
+    with database.write() as session:
+        ids = dict(session.execute(select(WebhookEvent.event_key, WebhookEvent.id)).all())
+        by_id = {ids[event.key]: event for event in events}
+        replay_events(session, SENDGRID, by_id, hash_key=HASH_KEY, now=NOW + timedelta(days=60))
+    assert snapshot(at) == before
+
+
+def test_a_replay_counts_what_was_not_understood_before(hook: Hook) -> None:
+    event = hook.event(EventKind.OTHER)
+    hook.tell(event)
+    with hook.at.database.write() as session:
+        stored = session.scalars(select(WebhookEvent)).one()
+        meant = replace(event, kind=EventKind.CLICKED, **PERSON)
+        replay_events(
+            session, SENDGRID, {stored.id: meant}, hash_key=HASH_KEY, now=NOW + timedelta(days=60)
+        )
+    assert hook.told() == {"clicked": 1}
+
+
+def test_an_esp_is_judged_by_what_became_of_its_mails(hook: Hook) -> None:
+    hook.tell(hook.event(EventKind.DELIVERED), hook.event(EventKind.BOUNCED, person=1, **BLOCKED))
+    with hook.at.database.read() as session:
+        days = {
+            row.mailbox_provider: (row.delivered, row.bounced, row.blocked)
+            for row in session.scalars(select(EspPerformanceDay))
+        }
+        cells = {
+            row.mailbox_provider: (round(row.successes, 3), round(row.failures, 3))
+            for row in session.scalars(select(EspPerformance))
+        }
+    assert days == {"other": (1, 1, 1), ALL_PROVIDERS: (1, 1, 1)}
+    assert cells["other"][0] == cells["other"][1] == -cells[ALL_PROVIDERS][0]

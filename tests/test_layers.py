@@ -34,6 +34,8 @@ LAYERS: dict[str, int] = {
     "services.campaigns": 4,
     "services.demo": 4,
     "services.event_recorder": 4,
+    "services.event_replay": 4,
+    "services.housekeeping": 4,
     "services.ledger": 4,
     "services.mailing": 4,
     "services.opt_in": 4,

@@ -13,12 +13,13 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
+from database.ledger_lock import lock_ledger
 from services.event_recorder.fares import note_performance
 from services.event_recorder.judging import judge_touches
 from services.event_recorder.people import note_people
 from services.event_recorder.resolving import Told, resolve
 from services.event_recorder.sends import SendChange, change_of
-from services.event_recorder.storing import note_reports, store
+from services.event_recorder.storing import note_reports, store, store_again
 from services.event_recorder.writing import write_counts, write_sends
 from services.events import Event, EventKind
 from services.reputation import note_heard
@@ -39,6 +40,7 @@ def record_events(
     session: Session, esp: EspName, events: Sequence[Event], *, hash_key: bytes, now: datetime
 ) -> Recorded:
     """Store the events of one call and all that follows from them. Takes any authentic event."""
+    lock_ledger(session, alone=False)
     told = resolve(session, {event.key: event for event in events}.values(), hash_key)
     new = store(session, esp, told, now)
     _apply(session, esp, new, hash_key, now)
@@ -63,9 +65,11 @@ def replay_events(
 
     Harmless for those that counted before: what was heard of a send counts once.
     """
+    lock_ledger(session, alone=False)
     told = resolve(session, events.values(), hash_key)
     for one, event_id in zip(told, events, strict=True):
         one.id = event_id
+    store_again(session, esp, told, now)
     _apply(session, esp, told, hash_key, now)
 
 

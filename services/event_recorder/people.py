@@ -12,15 +12,14 @@ from sqlalchemy.orm import Session
 from config.esp_config import EspName
 from database.models import (
     Bounce,
-    EngagementCount,
     EngagementTier,
     Subscriber,
     SubscriberStatus,
 )
-from database.upsert import add_to
 from lists.bounces import soft_verdict
-from lists.engagement import Interest, decayed_sum, score, tier_of, tier_until
+from lists.engagement import Interest, decayed_sum, tier_at
 from lists.suppression import NewSuppression, suppress_all
+from lists.tiers import count_tiers
 from services.event_recorder.judging import Judged, last_interest_of
 from services.event_recorder.resolving import Told, slices
 from services.event_recorder.sends import BIT, SendChange
@@ -232,15 +231,13 @@ def _write(session: Session, people: Iterable[Person], now: datetime) -> None:
         if all(getattr(person.row, name) == value for name, value in person.values.items()):
             continue
         if person.row.tier is not None and person.row.status is SubscriberStatus.ACTIVE:
-            moved[person.row.tier] -= 1
-            person.values["tier"] = tier_of(score(person.interest, now))
-            person.values["tier_until"] = tier_until(person.interest, now)
-            moved[person.values["tier"]] += 1
+            tier, until = tier_at(person.interest, now)
+            person.values |= {"tier": tier, "tier_until": until}
+            moved.update({person.row.tier: -1})
+            moved.update({tier: 1})
         rows.append(
             {"person": person.row.id} | {f"new_{n}": value for n, value in person.values.items()}
         )
     if rows:
         session.connection().execute(_UPDATE, rows)
-    for tier, n in moved.items():
-        if n:
-            add_to(session, EngagementCount, {"tier": tier}, {"n": n})
+    count_tiers(session, moved)

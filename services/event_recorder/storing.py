@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -11,9 +12,24 @@ from config.esp_config import EspName
 from database.models import Bounce, Complaint, WebhookEvent
 from lists.touches import agent_of, link_hash, origin_hash
 from services.event_recorder.judging import TOUCHES
-from services.event_recorder.resolving import Told
+from services.event_recorder.resolving import Told, slices
 from services.events import BounceClass, Event, EventKind
 from utils.addresses import mailbox_provider
+
+_EVENTS = cast("Table", WebhookEvent.__table__)
+_RESTORE = (
+    update(_EVENTS)
+    .where(_EVENTS.c.id == bindparam("row"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                *("kind", "occurred_at", "send_id", "campaign_id", "subscriber_id"),
+                *("agent", "link", "origin"),
+            )
+        }
+    )
+)
 
 
 def store(session: Session, esp: EspName, told: Iterable[Told], now: datetime) -> list[Told]:
@@ -37,6 +53,22 @@ def store(session: Session, esp: EspName, told: Iterable[Told], now: datetime) -
     return new
 
 
+def store_again(session: Session, esp: EspName, told: Iterable[Told], now: datetime) -> None:
+    """Write what replayed events are taken for now; of a touch that was judged before, says so."""
+    by_id = {one.id: one for one in told}
+    for some in slices(sorted(by_id)):
+        known = select(WebhookEvent.id, WebhookEvent.kind, WebhookEvent.send_id).where(
+            WebhookEvent.id.in_(some)
+        )
+        for row in session.execute(known):
+            one = by_id[row.id]
+            is_same = one.send is not None and row.send_id == one.send.id
+            one.was_counted = row.kind in TOUCHES and is_same
+    rows = [{"row": one.id, **_meaning(one)} for one in by_id.values()]
+    if rows:
+        session.connection().execute(_RESTORE, rows)
+
+
 def note_reports(session: Session, esp: EspName, told: Iterable[Told]) -> None:
     """A row for each bounce and each complaint, once, also when an event is replayed."""
     bounces = [_bounce(esp, one) for one in told if one.event.kind is EventKind.BOUNCED]
@@ -49,17 +81,23 @@ def note_reports(session: Session, esp: EspName, told: Iterable[Told]) -> None:
 
 
 def _row(esp: EspName, one: Told, now: datetime) -> dict[str, Any]:
-    event, send = one.event, one.send
     return {
         "esp": esp,
-        "event_key": event.key,
+        "event_key": one.event.key,
+        "received_at": now,
+        "payload": one.event.payload,
+        **_meaning(one),
+    }
+
+
+def _meaning(one: Told) -> dict[str, Any]:
+    event, send = one.event, one.send
+    return {
         "kind": event.kind,
+        "occurred_at": event.occurred_at,
         "send_id": send.id if send is not None else None,
         "campaign_id": send.campaign_id if send is not None else None,
         "subscriber_id": send.subscriber_id if send is not None else None,
-        "occurred_at": event.occurred_at,
-        "received_at": now,
-        "payload": event.payload,
         **(_touch(event) if event.kind in TOUCHES else _NO_TOUCH),
     }
 

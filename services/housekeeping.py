@@ -1,0 +1,101 @@
+"""What a running installation does by itself: tiers that end, old payloads, the ESPs' lists."""
+
+import logging
+import threading
+from datetime import datetime, timedelta
+
+from sqlalchemy import null, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from database.models import WebhookEvent
+from lists.tiers import retier
+from services.suppression_sync import pull_all
+from services.system import System
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 60.0
+PULL_EVERY = timedelta(hours=6)
+PAYLOADS_KEPT = timedelta(days=30)
+ROWS = 1_000
+"""In one transaction, so that nobody waits long for it."""
+
+
+class Housekeeper:
+    """Runs in a thread of the process that sends, between `start` and `close`."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
+        self._forgotten_through: datetime | None = None
+        self._pulled_at: datetime | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stopping.set()
+
+    def turn(self, now: datetime) -> None:
+        """All that is due at `now`."""
+        while not self._stopping.is_set() and self._retier(now) == ROWS:
+            pass
+        while not self._stopping.is_set() and self._forget(now) == ROWS:
+            pass
+        if not self._system.is_sandbox and (
+            self._pulled_at is None or now - self._pulled_at >= PULL_EVERY
+        ):
+            self._pulled_at = now
+            self._pull()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(EVERY_S):
+            engine = self._system.engine
+            if engine is None or not engine.may_send:
+                continue
+            try:
+                self.turn(self._system.clock())
+            except SQLAlchemyError:
+                log.warning("housekeeping could not write; it tries again", exc_info=True)
+            except Exception:  # the top of a thread: the next turn may go well
+                log.exception("housekeeping met a fault of its own")
+
+    def _retier(self, now: datetime) -> int:
+        with self._system.database.write() as session:
+            return retier(session, now, ROWS)
+
+    def _forget(self, now: datetime) -> int:
+        with self._system.database.write() as session:
+            through, n = forget_payloads(session, now - PAYLOADS_KEPT, self._forgotten_through)
+        self._forgotten_through = through
+        return n
+
+    def _pull(self) -> None:
+        for pulled in pull_all(self._system):
+            if pulled.error:
+                log.warning("%s: its suppression list was not read: %s", pulled.esp, pulled.error)
+
+
+def forget_payloads(
+    session: Session, before: datetime, after: datetime | None
+) -> tuple[datetime | None, int]:
+    """Empty the payloads of events received before then, `ROWS` at once, the oldest first.
+
+    `after`: where the call before this one stopped. Returns where this one did, and how many.
+    """
+    old = select(WebhookEvent.id, WebhookEvent.received_at).where(
+        WebhookEvent.received_at < before, WebhookEvent.payload.is_not(null())
+    )
+    if after is not None:
+        old = old.where(WebhookEvent.received_at >= after)
+    rows = session.execute(old.order_by(WebhookEvent.received_at).limit(ROWS)).all()
+    if rows:
+        session.execute(
+            update(WebhookEvent)
+            .where(WebhookEvent.id.in_([row.id for row in rows]))
+            .values(payload=null())
+            .execution_options(synchronize_session=False)
+        )
+    return (rows[-1].received_at if rows else after), len(rows)
