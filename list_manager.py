@@ -127,9 +127,7 @@ def add_subscriber(
     return Added(outcome=AddedAs.MERGED, subscriber=known)
 
 
-def keep_pending(
-    session: Session, person: Person, *, hash_key: bytes, now: datetime
-) -> Subscriber:
+def keep_pending(session: Session, person: Person, *, hash_key: bytes, now: datetime) -> Subscriber:
     """A person who left and was erased, on the list again so that they can be asked to confirm.
 
     Pending, and suppressed as before: nothing else is sent to them.
