@@ -14,7 +14,9 @@ from functools import lru_cache, partial
 from typing import IO, NamedTuple
 
 from lists import fields
+from lists.cells import plain
 from utils.addresses import Address, InvalidAddress, normalise
+from utils.intake import Refuse, refusals
 
 MAX_LINE = 1_000_000
 """Characters; what is longer is read in pieces, none of which is a person."""
@@ -52,16 +54,19 @@ class Refusal:
 
 
 @contextmanager
-def read_rows(stream: IO[bytes] | io.RawIOBase) -> Iterator[Iterator[Row | Refusal]]:
+def read_rows(
+    stream: IO[bytes] | io.RawIOBase, refuse: Refuse | None = None
+) -> Iterator[Iterator[Row | Refusal]]:
     """The rows of a file; raises `BadHeader` at once when there is no `email` column.
 
-    The stream stays open: it is the caller's.
+    `refuse` says which valid addresses are not taken; by default roles and throw-away
+    mailboxes. The stream stays open: it is the caller's.
     """
     buffer = io.BufferedReader(stream, 1 << 16)  # type: ignore[type-var]
     text = io.TextIOWrapper(buffer, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
         reader = csv.reader(iter(partial(text.readline, MAX_LINE), ""))
-        yield _rows(reader, _Columns.of(_header(reader)))
+        yield _rows(reader, _Columns.of(_header(reader)), refuse or refusals())
     finally:
         text.detach()
         buffer.detach()
@@ -74,14 +79,16 @@ def _header(reader: Iterator[list[str]]) -> list[str]:
         raise BadHeader(f"the first line is not CSV: {error}") from error
 
 
-def _rows(reader: Iterator[list[str]], columns: "_Columns") -> Iterator[Row | Refusal]:
+def _rows(
+    reader: Iterator[list[str]], columns: "_Columns", refuse: Refuse
+) -> Iterator[Row | Refusal]:
     number = 1
     while True:
         try:
             for cells in reader:
                 number += 1
                 if any(cells):
-                    yield columns.row(number, cells)
+                    yield columns.row(number, cells, refuse)
             return
         except csv.Error as error:  # the reader goes on with the next line
             number += 1
@@ -119,13 +126,16 @@ class _Columns:
         at = {name: names.index(name) if name in names else width for name in _KNOWN}
         return cls(width=width, attributes=others, **at)
 
-    def row(self, number: int, cells: list[str]) -> Row | Refusal:
+    def row(self, number: int, cells: list[str], refuse: Refuse) -> Row | Refusal:
         given = cells[self.email] if self.email < len(cells) else ""
         try:
             cells = [*cells, ""] if len(cells) == self.width else self._fitted(cells)
+            address = normalise(given if given[:1] != "'" else plain(given))
+            if reason := refuse(address):
+                return Refusal(number, given, reason)
             return Row(
                 number,
-                normalise(given),
+                address,
                 _name(cells[self.first_name]),
                 _name(cells[self.last_name]),
                 self._attributes(cells),
@@ -145,15 +155,18 @@ class _Columns:
         return cells[: self.width] + [""] * (self.width + 1 - len(cells[: self.width]))
 
     def _attributes(self, cells: list[str]) -> str:
-        said = [f"{name}: {_quoted(cells[at])}" for name, at in self.attributes if cells[at]]
-        if not said:
-            return "{}"
-        text = f"{{{', '.join(said)}}}"
+        text = self._json(cells)
+        if "\"'" in text:  # seldom, so that nobody else pays for it
+            text = self._json([plain(cell) for cell in cells])
         if len(text.encode()) > fields.MAX_ATTRIBUTES_BYTES:
             raise ValueError(f"the attributes are more than {fields.MAX_ATTRIBUTES_BYTES} bytes")
         if "\\u0000" in text and any("\x00" in cell for cell in cells):
             raise ValueError("the line contains a NUL character")
         return text
+
+    def _json(self, cells: list[str]) -> str:
+        said = [f"{name}: {_quoted(cells[at])}" for name, at in self.attributes if cells[at]]
+        return f"{{{', '.join(said)}}}"
 
 
 def _column(name: str) -> str:
@@ -173,7 +186,7 @@ def _column(name: str) -> str:
 def _name(text: str) -> str | None:
     text.encode()
     try:
-        return fields.clean_name(text) or None
+        return fields.clean_name(plain(text)) or None
     except ValueError as error:
         raise ValueError(f"a name {error}") from error
 
@@ -181,5 +194,5 @@ def _name(text: str) -> str | None:
 @lru_cache(maxsize=2048)
 def _tags(text: str) -> str:
     text.encode()
-    tags = fields.clean_tags(tag for tag in text.split(";") if tag.strip())
+    tags = fields.clean_tags(tag for tag in plain(text).split(";") if tag.strip())
     return f"[{', '.join(map(_quoted, tags))}]"

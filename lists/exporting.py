@@ -1,40 +1,64 @@
-"""Writes the list as CSV, page by page, in the form that the import reads."""
+"""The list as CSV, in the form that the import reads: page by page, from one moment.
+
+Nobody who writes waits for it. SQLite keeps what is written meanwhile beside the database
+until the last page is read, so a reader who takes hours costs disk.
+"""
 
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from io import StringIO
 from typing import IO, Any
 
-from sqlalchemy import Text, cast, func, select, true
+from sqlalchemy import ColumnElement, Text, cast, func, select, true
 from sqlalchemy.orm import Session
 
 from database.models import Subscriber, SubscriberStatus
 from database.session import Database
+from lists.cells import harmless
+from lists.profiles import chosen
 
 PAGE = 5_000
 COLUMNS = ("email", "first_name", "last_name", "tags")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def export_csv(
-    database: Database, file: IO[str], *, status: SubscriberStatus = SubscriberStatus.ACTIVE
+    database: Database,
+    file: IO[str],
+    *,
+    status: SubscriberStatus = SubscriberStatus.ACTIVE,
+    tag: str | None = None,
 ) -> int:
-    """Write everybody with this status; how many. Each attribute is a column of its own.
-
-    A value that a spreadsheet would take for a formula gets an apostrophe before it.
-    """
-    rows = csv.writer(file)
+    """Write everybody with this status, and with the tag where one is given; how many."""
+    written = 0
     with database.read() as session:
-        names = _attribute_names(session)
-        rows.writerow((*COLUMNS, *names))
-        written = 0
-        for page in _pages(session, status):
-            rows.writerows(_row(person, names) for person in page)
-            written += len(page)
+        for lines, people in _pages(session, chosen(session, status, tag)):
+            file.write(lines)
+            written += people
     return written
 
 
-def _pages(session: Session, status: SubscriberStatus) -> Iterator[Sequence[Any]]:
+def csv_pages(
+    database: Database,
+    *,
+    status: SubscriberStatus = SubscriberStatus.ACTIVE,
+    tag: str | None = None,
+) -> Iterator[str]:
+    """The same, a page at a time. Each attribute is a column of its own.
+
+    A value that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    with database.read() as session:
+        for lines, _ in _pages(session, chosen(session, status, tag)):
+            yield lines
+
+
+def _pages(
+    session: Session, conditions: Sequence[ColumnElement[bool]]
+) -> Iterator[tuple[str, int]]:
+    """Lines and how many people they are; the first is the header alone."""
+    names = _attribute_names(session, conditions)
+    yield _lines([(*COLUMNS, *names)]), 0
     after = 0
     while page := session.execute(
         select(
@@ -45,12 +69,18 @@ def _pages(session: Session, status: SubscriberStatus) -> Iterator[Sequence[Any]
             Subscriber.tags,
             Subscriber.attributes,
         )
-        .where(Subscriber.id > after, Subscriber.status == status)
+        .where(Subscriber.id > after, *conditions)
         .order_by(Subscriber.id)
         .limit(PAGE)
     ).all():
-        yield page
+        yield _lines(_row(person, names) for person in page), len(page)
         after = page[-1].id
+
+
+def _lines(rows: Any) -> str:
+    buffer = StringIO(newline="")
+    csv.writer(buffer).writerows(rows)
+    return buffer.getvalue()
 
 
 def _row(person: Any, names: Sequence[str]) -> list[str]:
@@ -62,14 +92,13 @@ def _row(person: Any, names: Sequence[str]) -> list[str]:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"'{text}" if text.startswith(_FORMULA) and isinstance(value, str) else text
+    return harmless(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _attribute_names(session: Session) -> list[str]:
+def _attribute_names(session: Session, conditions: Sequence[ColumnElement[bool]]) -> list[str]:
     if session.get_bind().dialect.name == "postgresql":
         key = func.jsonb_object_keys(Subscriber.attributes)
-        return sorted(session.scalars(select(key).distinct()))
+        return sorted(session.scalars(select(key).where(*conditions).distinct()))
     each: Any = func.json_each(Subscriber.attributes).table_valued("key")
-    found = select(cast(each.c.key, Text)).select_from(Subscriber).join(each, true()).distinct()
-    return sorted(session.scalars(found))
+    found = select(cast(each.c.key, Text)).select_from(Subscriber).join(each, true())
+    return sorted(session.scalars(found.where(*conditions).distinct()))

@@ -39,6 +39,7 @@ from lists.csv_rows import Refusal, Row, read_rows
 from lists.refusals import RefusalFile, forget_old_refusals
 from lists.suppression import suppressed
 from lists.tiers import count_tiers, first_tier
+from utils.intake import Refuse
 from utils.tokens import email_hash
 
 PAGE = 10_000
@@ -59,6 +60,7 @@ class ImportResult:
     duplicates: int
     """Lines after the first that name the same person: not looked at."""
     invalid: int
+    """Nobody can, or ought to, be written to: no address, a role, a throw-away mailbox."""
     refused: tuple[Refusal, ...]
     """The first hundred of the invalid ones."""
     refused_id: str | None
@@ -73,13 +75,14 @@ def import_csv(
     now: datetime,
     refusals: Path,
     progress: Progress | None = None,
+    refuse: Refuse | None = None,
 ) -> ImportResult:
     """Add or update everybody in a CSV file; raises `BadHeader` before anything is done.
 
     `refusals` is the folder for the file of refused lines. `progress` is told the rows
-    done after each page.
+    done after each page. `refuse`: as `read_rows` has it.
     """
-    with read_rows(stream) as rows:
+    with read_rows(stream, refuse) as rows:
         forget_old_refusals(refusals, now)
         run = _Run(database, hash_key, now, RefusalFile(refusals))
         while page := list(islice(rows, PAGE)):

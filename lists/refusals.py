@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from lists.cells import harmless
 from lists.csv_rows import Refusal
 
 _log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class RefusalFile:
             if is_new:
                 _path(self._folder, self.id).chmod(0o600)
                 writer.writerow(("row", "email", "reason"))
-            writer.writerows((one.row, _harmless(one.email), one.reason) for one in kept)
+            writer.writerows((one.row, _cell(one.email), one.reason) for one in kept)
 
 
 def find_refusals(folder: Path, name: str, now: datetime) -> Path | None:
@@ -73,7 +74,5 @@ def _is_over(path: Path, now: datetime) -> bool:
     return now.timestamp() - path.stat().st_mtime > KEPT.total_seconds()
 
 
-def _harmless(text: str) -> str:
-    """A spreadsheet would run a cell that begins like a formula."""
-    text = text.encode("utf-8", "replace").decode()
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+def _cell(text: str) -> str:
+    return harmless(text.encode("utf-8", "replace").decode())
