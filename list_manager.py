@@ -28,6 +28,7 @@ from lists.erasing import erase
 from lists.exporting import export_csv
 from lists.footprint import find_traces
 from lists.importing import ImportResult, import_csv
+from lists.profiles import Change, change
 from lists.refusals import find_refusals
 from lists.suppression import suppress, suppressed, suppression_of
 from lists.tiers import count_tiers, first_tier, place
@@ -38,10 +39,12 @@ __all__ = [
     "Added",
     "AddedAs",
     "BadHeader",
+    "Change",
     "Consent",
     "ImportResult",
     "Person",
     "add_subscriber",
+    "change_subscriber",
     "erase",
     "export_csv",
     "find_refusals",
@@ -144,6 +147,20 @@ def find_subscriber(session: Session, email_key: str) -> Subscriber | None:
     return session.scalar(select(Subscriber).where(Subscriber.email_key == email_key))
 
 
+def change_subscriber(
+    session: Session, email_key: str, wanted: Change, now: datetime
+) -> Subscriber | None:
+    """Correct what is known of a person, whatever their status; the status stays.
+
+    `None` when they are not on the list. Raises `ValueError` for more than may be known.
+    """
+    known = _locked(session, email_key)
+    if known is not None:
+        change(known, wanted, now)
+        session.flush()
+    return known
+
+
 def unsubscribe(
     session: Session,
     link: UnsubscribeLink,
@@ -220,7 +237,8 @@ def _merge(known: Subscriber, person: Person, now: datetime) -> None:
         known.last_name = person.last_name
     known.attributes = {**known.attributes, **person.attributes}
     known.tags = sorted({*known.tags, *person.tags})
-    if person.consent is not None:
+    # Consent that says nothing takes nothing away.
+    if person.consent is not None and person.consent != Consent():
         known.consent_source = person.consent.source
         known.consent_ip = person.consent.ip
         known.consent_at = person.consent.at

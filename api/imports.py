@@ -8,11 +8,12 @@ from flask_openapi.blueprint import APIBlueprint
 
 from api.errors import Problem
 from api.json_body import refuse_encoding
-from api.schemas import Answer, ProblemAnswer
+from api.schemas import Answer, ProblemAnswer, Query
 from api.schemas import Path as PathModel
 from api.system import the_system
 from config.settings import ROOT
 from list_manager import BadHeader, ImportResult, find_refusals, import_csv
+from utils.intake import refusals
 
 api = APIBlueprint("imports", __name__)
 
@@ -50,6 +51,11 @@ class ImportAnswer(Answer):
     refused_url: str | None
 
 
+class ImportQuery(Query):
+    allow_role: bool = False
+    allow_disposable: bool = False
+
+
 class RefusedPath(PathModel):
     name: str
 
@@ -59,12 +65,14 @@ class RefusedPath(PathModel):
     request_body=_BODY,
     responses={200: ImportAnswer, 415: ProblemAnswer, 422: ProblemAnswer},
 )
-def import_subscribers() -> dict[str, Any]:
+def import_subscribers(query: ImportQuery) -> dict[str, Any]:
     """Add or update everybody in a CSV file, streamed.
 
     People who left, bounced or complained stay as they are and are counted as
     `suppressed`. `refused` shows the first 100 lines that name nobody; the file at
-    `refused_url` has all of them for seven days. An import that broke off can be sent again.
+    `refused_url` has all of them for seven days. Role addresses (`support@`) and mailboxes
+    that are thrown away are refused, unless the query allows them; `abuse@` and its like
+    always are. An import that broke off can be sent again.
     """
     _check_type()
     request.max_content_length = MAX_BYTES
@@ -76,6 +84,7 @@ def import_subscribers() -> dict[str, Any]:
             hash_key=system.hash_key,
             now=system.clock(),
             refusals=_folder(),
+            refuse=refusals(roles=query.allow_role, disposable=query.allow_disposable),
         )
     except BadHeader as error:
         raise Problem("invalid", f"{error}.") from error

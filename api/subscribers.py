@@ -155,7 +155,7 @@ def add(body: AddSubscriberBody) -> tuple[dict[str, Any], int]:
     if asking is not None and system.engine is not None:
         system.engine.wake()
     answer = AddedAnswer(
-        subscriber=_fields(added.subscriber, added.suppression, now),
+        subscriber=fields_of(added.subscriber, added.suppression, now),
         suggestion=person.address.suggestion,
         confirmation=asking
         and ConfirmationAnswer(
@@ -180,7 +180,7 @@ def find(path: SubscriberPath) -> dict[str, Any]:
             raise Problem("not-found", "Nobody with this address is on the list.")
         now = system.clock()
         suppression = suppression_of(session, subscriber.email_hash, now)
-        answer = SubscriberAnswer(subscriber=_fields(subscriber, suppression, now))
+        answer = SubscriberAnswer(subscriber=fields_of(subscriber, suppression, now))
     return answer.model_dump(mode="json")
 
 
@@ -232,7 +232,7 @@ def _left_alone(added: Added) -> Problem:
     )
 
 
-def _fields(
+def fields_of(
     subscriber: Subscriber, suppression: Suppression | None, now: datetime
 ) -> SubscriberFields:
     return SubscriberFields(
