@@ -8,6 +8,7 @@ from flask_openapi.blueprint import APIBlueprint
 from pydantic import AfterValidator, AwareDatetime, Field, JsonValue
 
 from api.errors import Problem, invalid
+from api.intake import IntakeWarning, look_at
 from api.schemas import Answer, Body, Path, ProblemAnswer
 from api.system import the_system
 from database.models import Subscriber, Suppression
@@ -25,6 +26,7 @@ from lists.engagement import score_of
 from services.opt_in import Sender, sign_up
 from services.system import System
 from utils.addresses import Address, InvalidAddress, normalise
+from utils.dns.lookup import Resolver
 
 api = APIBlueprint("subscribers", __name__)
 
@@ -54,6 +56,10 @@ class AddSubscriberBody(Body):
     """Somebody new is pending, and gets a mail that asks them to confirm."""
     resubscribe: bool = False
     """Somebody who left, bounced or complained gets that mail, and is back when they confirm."""
+    allow_risky: bool = False
+    """Takes a mailbox that is thrown away after use; never `abuse@` and its like."""
+    check_mx: bool = False
+    """Asks the DNS whether the domain takes mail, for some seconds at most."""
 
 
 class SubscriberPath(Path):
@@ -108,6 +114,7 @@ class AddedAnswer(SubscriberAnswer):
     """What was probably meant, where the domain looks like a slip."""
     confirmation: ConfirmationAnswer | None
     """Where the person has to confirm."""
+    warnings: list[IntakeWarning]
 
 
 class GrowthDay(Answer):
@@ -135,11 +142,14 @@ def add(body: AddSubscriberBody) -> tuple[dict[str, Any], int]:
     201 when they are new, 200 when they were known: fields that are given overwrite,
     attributes merge, tags are added. 409 when they unsubscribed, bounced or complained:
     nothing changes; with `resubscribe` it is a 200, and they are asked to confirm.
-    422 when nobody can be written to at the address.
+    422 when nobody can be written to at the address: also `abuse@` and its like, and, without
+    `allow_risky`, mailboxes that are thrown away after use.
     """
     system = the_system()
     now = system.clock()
     person = _person(body)
+    resolver = Resolver(system.settings.dns_nameservers) if body.check_mx else None
+    warnings = look_at(person.address, allow_risky=body.allow_risky, resolver=resolver)
     with system.database.write() as session:
         signed_up = sign_up(
             session,
@@ -163,6 +173,7 @@ def add(body: AddSubscriberBody) -> tuple[dict[str, Any], int]:
             campaign_id=asking.campaign_id,
             next_possible_at=asking.next_possible_at,
         ),
+        warnings=warnings,
     )
     return answer.model_dump(mode="json"), 201 if added.outcome is AddedAs.CREATED else 200
 

@@ -6,6 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.web import call, client, problem, system
+from utils.dns.lookup import Answer, Found, Resolver
 
 __all__ = ["client", "system"]  # fixtures
 
@@ -141,3 +142,46 @@ def test_a_file_brings_roles_only_where_that_is_said(client: FlaskClient) -> Non
         return int(told["created"])
 
     assert [created(""), created("?allow_role=1")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "warned"),
+    [
+        ({"email": "abuse@example.com", "allow_risky": True}, 422, []),
+        ({"email": "ann@mailinator.com"}, 422, []),
+        ({"email": "ann@mailinator.com", "allow_risky": True}, 201, ["disposable"]),
+        ({"email": "support@example.com"}, 201, ["role"]),
+        ({"email": "ann@gmial.com"}, 201, ["typo"]),
+        ({"email": "bob@example.com"}, 201, []),
+    ],
+)
+def test_an_address_is_looked_at_before_it_is_taken(
+    client: FlaskClient, said: dict[str, Any], status: int, warned: list[str]
+) -> None:
+    told: Any = call(client, "POST", "/add-subscriber", json=said)
+    assert told.status_code == status
+    assert [one["id"] for one in told.json.get("warnings", ())] == warned
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "warned"),
+    [
+        (Answer(found=Found.OK, records=("10 mx.example.com.",)), 201, []),
+        (Answer(found=Found.OK, records=("0 .",)), 422, []),
+        (Answer(found=Found.NXDOMAIN), 422, []),
+        (Answer(found=Found.NODATA), 422, []),
+        (Answer(found=Found.TEMPFAIL), 201, ["mx-unknown"]),
+    ],
+)
+def test_the_dns_is_asked_where_that_is_wanted(
+    client: FlaskClient,
+    monkeypatch: pytest.MonkeyPatch,
+    found: Answer,
+    status: int,
+    warned: list[str],
+) -> None:
+    monkeypatch.setattr(Resolver, "ask", lambda *_: found)
+    said = {"email": "bob@example.com", "check_mx": True}
+    told: Any = call(client, "POST", "/add-subscriber", json=said)
+    assert told.status_code == status
+    assert [one["id"] for one in told.json.get("warnings", ())] == warned

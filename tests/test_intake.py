@@ -91,7 +91,10 @@ def test_a_role_is_known_by_the_part_before_the_at(address: str, risk: Risk | No
         ("sub.of.mailinator.com", True),
         ("my-mailinator.com", False),
         ("mailinator.com.example.org", False),
-        *((domain, False) for domain in ("example.com", "gmail.com", "duck.com", "com")),
+        *(
+            (domain, False)
+            for domain in ("example.com", "gmail.com", "duck.com", "com", "gmial.com")
+        ),
     ],
 )
 def test_a_disposable_domain_is_known_with_all_below_it(domain: str, disposable: bool) -> None:

@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from importlib import import_module
 from typing import Protocol
 
-from utils.addresses import Address
+from utils.addresses import Address, likely_domain
 from utils.dns.lookup import Answer, Found
 
 
@@ -118,10 +118,11 @@ def _role(local: str) -> Risk | None:
 
 @lru_cache(maxsize=1 << 16)
 def _is_disposable(domain: str) -> bool:
-    known = _disposable_domains()
+    known, given = _disposable_domains(), domain
     while "." in domain:
         if domain in known:
-            return True
+            # gmial.com is on the list: whoever typed it is more likely to have meant Gmail.
+            return likely_domain(given) is None
         domain = domain.partition(".")[2]
     return False
 
