@@ -171,6 +171,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self.housekeeper = Housekeeper(self.system)
         self.housekeeper.start()
         if self.system.simulator is not None:
+            self.system.simulator.post_webhooks_to(_own_address(self._settings))
             mails = self.system.simulator.control_url
             print(f"The mails of the sandbox can be read at {mails}", flush=True)  # noqa: T201
         return create_app(system=self.system)
@@ -200,11 +201,14 @@ def serve() -> None:
     _Server(settings).run()
 
 
-def _greeting(settings: Settings) -> str:
+def _own_address(settings: Settings) -> str:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    address = f"[{host}]" if ":" in host else host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def _greeting(settings: Settings) -> str:
     return (
-        f"http://{address}:{settings.port} ({settings.sending_mode} mode; calls at /docs; "
+        f"{_own_address(settings)} ({settings.sending_mode} mode; calls at /docs; "
         f"the key is API_KEY in {ROOT / '.env'})"
     )
 

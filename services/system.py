@@ -1,7 +1,7 @@
 """The parts of an installation, joined once per process, without Flask."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sqlalchemy import select
@@ -92,7 +92,9 @@ class System:
             path = self.database.path
             mailbox = path.with_name(f"{path.name}.sandbox-mails") if path else None
             self.simulator = Simulator(mailbox=mailbox, clock=self.clock).start()
-            self.esps = sandbox_esps(self.settings, self.simulator.base_urls)
+            esps = sandbox_esps(self.settings, self.simulator.base_urls)
+            checks = self.simulator.webhook_settings
+            self.esps = {name: replace(esp, **checks[name]) for name, esp in esps.items()}
             self._webhooks = None
         return self.simulator
 

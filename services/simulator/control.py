@@ -33,6 +33,10 @@ class Controlled(Protocol):
 
     def put_limits(self, esp: EspName, limits: AccountLimits) -> None: ...
 
+    def put_webhooks(self, order: JsonObject) -> None: ...
+
+    def block(self, esp: EspName, provider: str, *, blocked: bool = True) -> None: ...
+
     async def put_back(self) -> None: ...
 
     def stats(self) -> JsonObject: ...
@@ -53,6 +57,8 @@ class ControlListener(Listener):
             "/behaviour": self._behave,
             "/limits": self._limit,
             "/reset": self._reset,
+            "/webhooks": self._webhooks,
+            "/block": self._block,
         }
 
     async def exchange(self, head: Request, wire: Wire) -> bool:
@@ -92,6 +98,12 @@ class ControlListener(Listener):
     async def _limit(self, order: JsonObject) -> None:
         esp = EspName(order.pop("esp", None))
         self._controlled.put_limits(esp, AccountLimits(**order))
+
+    async def _webhooks(self, order: JsonObject) -> None:
+        self._controlled.put_webhooks(order)
+
+    async def _block(self, order: JsonObject) -> None:
+        self._controlled.block(EspName(order.pop("esp", None)), order.pop("provider", ""), **order)
 
     async def _reset(self, order: JsonObject) -> None:
         await self._controlled.put_back()

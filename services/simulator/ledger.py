@@ -1,6 +1,7 @@
 """What the simulator took, who called and how often: the truth that tests compare with ours."""
 
 import json
+import secrets
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 from config.esp_config import EspName
 from services.simulator.dialect import Content, Entry
+from services.simulator.happenings import Taken
 from services.simulator.records import Call, Mail
 
 SCHEMA_VERSION = 1
@@ -32,6 +34,9 @@ CREATE TABLE contents (
     headers TEXT NOT NULL, labels TEXT NOT NULL
 );
 """
+
+TOLD = "CREATE TABLE IF NOT EXISTS told (run TEXT NOT NULL, through INTEGER NOT NULL)"
+"""How far events were posted; a ledger of an earlier version has none, and tells of no old mail."""
 
 _MAIL_COLUMNS = (
     "mails.id, mails.esp, recipient, send_ref, message_id, rendering_failure, at,"
@@ -110,8 +115,40 @@ class Ledger:
         with self._lock, self._transaction() as connection:
             for table in ("calls", "mails", "contents"):
                 connection.execute(f"DELETE FROM {table}")
+            connection.execute("UPDATE told SET through = 0, run = ?", (secrets.token_hex(6),))
             self._kept.clear()
             self._kept_bytes = 0
+
+    @property
+    def run(self) -> str:
+        """Sets the events of this ledger apart from those of one before it."""
+        return str(self._query("SELECT run FROM told")[0][0])
+
+    def untold(self, before: datetime, limit: int) -> list[Taken]:
+        """Mails of which no events were posted yet, taken before then, the oldest first."""
+        rows = self._query(
+            "SELECT mails.id, mails.esp, recipient, send_ref, message_id, rendering_failure, at"
+            " FROM mails JOIN calls ON calls.id = call_id"
+            " WHERE mails.id > (SELECT through FROM told) AND at <= :before"
+            " ORDER BY mails.id LIMIT :limit",
+            {"before": before.isoformat(), "limit": limit},
+        )
+        return [
+            Taken(
+                id=mail_id,
+                esp=EspName(esp),
+                recipient=recipient,
+                send_ref=send_ref,
+                message_id=message_id,
+                rendering_failure=bool(is_failure),
+                at=datetime.fromisoformat(at).astimezone(UTC),
+            )
+            for mail_id, esp, recipient, send_ref, message_id, is_failure, at in rows
+        ]
+
+    def note_told(self, through: int) -> None:
+        with self._lock, self._transaction() as connection:
+            connection.execute("UPDATE told SET through = max(through, ?)", (through,))
 
     def mails(
         self,
@@ -194,6 +231,12 @@ class Ledger:
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise ValueError("the mailbox file is of another version; delete it")
+        self._connection.executescript(TOLD)
+        self._connection.execute(
+            "INSERT INTO told SELECT ?, coalesce(max(id), 0) FROM mails"
+            " WHERE NOT EXISTS (SELECT 1 FROM told) HAVING NOT EXISTS (SELECT 1 FROM told)",
+            (secrets.token_hex(6),),
+        )
         kept = self._connection.execute("SELECT mail_id, size FROM contents ORDER BY mail_id")
         self._kept.extend(kept)
         self._kept_bytes = sum(size for _, size in self._kept)

@@ -22,6 +22,14 @@ Orders (`esp` is sendgrid, ses or postmark; an order replaces the one before):
          -d '{"esp": "ses", "per_second": 14, "daily_limit": 50000}'
     curl -H 'Content-Type: application/json' http://127.0.0.1:8025/reset -d '{}'
 
+    curl -H 'Content-Type: application/json' http://127.0.0.1:8025/webhooks \
+         -d '{"to": "http://127.0.0.1:5000", "rates": {"open": 0.3, "click": 0.05}}'
+    curl -H 'Content-Type: application/json' http://127.0.0.1:8025/block \
+         -d '{"esp": "sendgrid", "provider": "gmail", "blocked": true}'
+
+Webhooks are signed with keys of this run, which `webhook_settings` has; the app in sandbox
+mode takes them from there.
+
 Reading: `/stats`, `/mails?esp=&to=&limit=&before=` (newest first, without bodies),
 `/mails/<id>`, `/mails/<id>.html`, `/duplicates`.
 
@@ -77,8 +85,10 @@ from typing import Any, Self
 
 from config.esp_config import EspName
 from services.simulator.control import ControlListener
+from services.simulator.courier import Courier
 from services.simulator.desk import Desk
 from services.simulator.dialect import Dialect, Limit
+from services.simulator.happenings import Rates
 from services.simulator.ledger import Ledger
 from services.simulator.limits import AccountLimits
 from services.simulator.listener import EspListener
@@ -123,6 +133,8 @@ class Simulator:
             keep = keep_newest if keep_content else 0
             self.ledger = Ledger(mailbox, keep_newest=keep, keep_bytes=KEEP_BYTES)
             undo.callback(self.ledger.close)
+            self.courier = Courier(self.ledger, clock)
+            undo.callback(self.courier.secrets.close)
             self._control = ControlListener(port, self)
             undo.callback(self._control.release)
             self._desks: dict[EspName, Desk] = {}
@@ -152,12 +164,14 @@ class Simulator:
     def start(self) -> Self:
         self._thread.start()
         self._wait_for(self._open())
+        self.courier.start()
         return self
 
     def stop(self) -> None:
         """End every connection and close the ledger. A second call does nothing."""
         if self._loop.is_closed():
             return
+        self.courier.stop()
         self._wait_for(self._close())
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -195,6 +209,25 @@ class Simulator:
     def reset(self) -> None:
         """Forget all mails, calls and violations; all ESPs behave well. Limits stay."""
         self._wait_for(self.put_back())
+
+    def post_webhooks_to(self, base_url: str | None, **how: Any) -> None:
+        """Tell what becomes of the mails at `<base_url>/engagement-webhook/<esp>`; `None`: wait.
+
+        `how`: `rates` of what people with ordinary addresses do, `shuffle`, `repeat` (so many
+        times each), `delay_s` between a mail and its events.
+        """
+        for name, value in how.items():
+            setattr(self.courier, name, value)
+        self.courier.to = base_url
+
+    def block(self, esp: EspName, provider: str, *, blocked: bool = True) -> None:
+        """Let a mailbox provider refuse what comes from an ESP, or take it again."""
+        (self.courier.blocks.add if blocked else self.courier.blocks.discard)((esp, provider))
+
+    @property
+    def webhook_settings(self) -> dict[EspName, Mapping[str, Any]]:
+        """The fields of each ESP's configuration that show its webhooks to be genuine."""
+        return self.courier.secrets.settings
 
     # what was taken
 
@@ -277,8 +310,17 @@ class Simulator:
         _check_simulated(esp)
         self._desks[esp].meter.put(limits)
 
+    def put_webhooks(self, order: JsonObject) -> None:
+        """Raises TypeError for what there is no such order."""
+        to = order.pop("to", self.courier.to)
+        how = {"rates": Rates(**order.pop("rates"))} if "rates" in order else {}
+        if unknown := order.keys() - {"shuffle", "repeat", "delay_s"}:
+            raise TypeError(f"no such orders: {', '.join(sorted(unknown))}")
+        self.post_webhooks_to(to, **how, **order)
+
     async def put_back(self) -> None:
         self.ledger.reset()
+        self.courier.blocks.clear()
         self._control.followed_redirects = 0
         for esp, desk in self._desks.items():
             desk.reset()

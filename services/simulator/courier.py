@@ -1,0 +1,117 @@
+"""Tells what became of the mails: reads the ledger from where it stopped, and posts webhooks.
+
+At least once, as real ESPs do: a call that is not answered 2xx is made again, and after a
+restart the last page may come twice.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import urllib3
+
+from config.esp_config import EspName
+from services.simulator.happenings import Rates, Taken, happenings
+from services.simulator.ledger import Ledger
+from services.simulator.secrets import WebhookSecrets
+from services.simulator.wordings import Post, Told, posts
+
+log = logging.getLogger(__name__)
+
+PAGE = 500
+"""Mails at once; SendGrid tells them in one call."""
+TIMEOUT = urllib3.Timeout(connect=5.0, read=30.0)
+LONGEST_PAUSE_S = 5.0
+
+
+class Courier:
+    """One daemon thread between `start` and `stop`. Orders may be changed at any time."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], datetime]) -> None:
+        self.secrets = WebhookSecrets()
+        self.to: str | None = None
+        """Where the webhooks go, as `http://127.0.0.1:5000`; nowhere: they wait."""
+        self.rates = Rates()
+        self.blocks: set[tuple[EspName, str]] = set()
+        """(ESP, mailbox provider): that provider refuses what comes from that ESP."""
+        self.shuffle = False
+        self.repeat = 1
+        self.delay_s = 0.2
+        self.posted = 0
+        """Calls that were answered 2xx."""
+        self._ledger, self._clock = ledger, clock
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._http = urllib3.PoolManager(retries=False, timeout=TIMEOUT)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(LONGEST_PAUSE_S)
+        self._http.clear()
+        self.secrets.close()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything that happened so far was told."""
+        return not self._page()
+
+    def _run(self) -> None:
+        pause = 0.1
+        while not self._stopping.wait(pause):
+            try:
+                pause = 0.01 if self._turn() else 0.1
+            except Exception:  # the top of a thread; what was not told is told again
+                if self._stopping.is_set():
+                    return
+                log.warning("webhooks of the simulator could not be posted", exc_info=True)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _turn(self) -> bool:
+        """Tell of one page of mails; whether there was any."""
+        mails = self._page() if self.to else []
+        if not mails:
+            return False
+        run = self._ledger.run
+        told: dict[EspName, list[Told]] = {}
+        for mail in mails:
+            happened = happenings(mail, self.rates, self.blocks)
+            told.setdefault(mail.esp, []).extend((mail, what) for what in happened)
+        for esp, things in told.items():
+            wanted = things * self.repeat
+            if self.shuffle:
+                random.shuffle(wanted)
+            for post in posts(esp, wanted, self.secrets, run):
+                if not self._deliver(esp, post):
+                    return False
+        self._ledger.note_told(mails[-1].id)
+        return True
+
+    def _page(self) -> list[Taken]:
+        return self._ledger.untold(self._clock() - timedelta(seconds=self.delay_s), PAGE)
+
+    def _deliver(self, esp: EspName, post: Post) -> bool:
+        """Until it is answered 2xx, with growing pauses; `False` when told to stop."""
+        headers, body = post
+        pause = 0.05
+        while not self._stopping.is_set():
+            if self.to and self._is_taken(
+                f"{self.to}/engagement-webhook/{esp.value}", headers, body
+            ):
+                self.posted += 1
+                return True
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+            self._stopping.wait(pause)
+        return False
+
+    def _is_taken(self, url: str, headers: dict[str, str], body: bytes) -> bool:
+        try:
+            answer = self._http.request("POST", url, body=body, headers=headers)
+        except urllib3.exceptions.HTTPError:
+            return False
+        return 200 <= answer.status < 300
