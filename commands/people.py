@@ -1,6 +1,9 @@
-"""`import` and `export`: the list as CSV files."""
+"""`import` and `export`: the list as CSV files; `list`: what becomes of the people on it."""
 
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,6 +14,8 @@ from commands.opening import as_json, console, opened, print_json
 from config.settings import ROOT
 from database.models import SubscriberStatus
 from list_manager import BadHeader, export_csv, import_csv
+from lists.sunset import Page, Step, silent_people, sunset
+from services.system import System
 
 
 @click.command(name="import")
@@ -67,3 +72,47 @@ def export(file: IO[str], status: str) -> None:
     with opened() as system:
         written = export_csv(system.database, file, status=SubscriberStatus(status))
     click.echo(f"{written} people", file=sys.stderr)
+
+
+@click.group(name="list")
+def list_() -> None:
+    """Look after the people on the list."""
+
+
+@list_.command(name="sunset")
+@click.option("--apply", is_flag=True, help="Do it; without, only tell how many there are.")
+@as_json
+def sunset_(apply: bool, json: bool) -> None:
+    """Stop writing to people who showed no sign of life for half a year.
+
+    Ten mails delivered meanwhile, or two years, for a weekly newsletter. Only a confirmed
+    opt-in of theirs takes it back. Those silent for three months should be asked first.
+    """
+    found: Counter[Step] = Counter()
+    stopped = 0
+    with opened() as system:
+        now = system.clock()
+        for page in _silent_pages(system, now):
+            found.update(page.steps.values())
+            if apply:
+                with system.database.write() as session:
+                    stopped += sunset(session, page.people(Step.SUNSET), now)
+    told = {"silent": found[Step.SUNSET], "stopped": stopped, "ask": found[Step.RE_ENGAGE]}
+    if json:
+        print_json(told)
+        return
+    console().print(
+        "{silent} silent for too long, {stopped} of them not written to from now on;"
+        " {ask} should be asked whether they want to stay".format(**told)
+    )
+    if found[Step.SUNSET] and not apply:
+        console().print("Nothing was changed: --apply does it.")
+
+
+def _silent_pages(system: System, now: datetime) -> Iterator[Page]:
+    after: int | None = 0
+    while after is not None:
+        with system.database.read() as session:
+            page = silent_people(session, now, after)
+        yield page
+        after = page.after

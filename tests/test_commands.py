@@ -1,6 +1,7 @@
 """The commands, run as a person does: what they print, what they change, how they exit."""
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,6 +151,24 @@ def test_the_esps_are_told_and_checked_without_sending(run: Run) -> None:
     checked = run("esp", "check", "--json")
     assert checked.exit_code == 0
     assert all(one["ok"] for one in json.loads(checked.stdout))
+
+
+def test_the_silent_are_told_and_only_left_alone_when_that_is_ordered(
+    run: Run, people: Path, tmp_path: Path
+) -> None:
+    with sqlite3.connect(tmp_path / "email.db") as database:
+        database.execute("UPDATE subscribers SET created_at = '2020-01-01 00:00:00.000000'")
+    database.close()
+    told = [
+        json.loads(run("list", "sunset", *options, "--json").stdout)
+        for options in ([], ["--apply"], [])
+    ]
+    assert told == [
+        {"silent": 2, "stopped": 0, "ask": 0},
+        {"silent": 2, "stopped": 2, "ask": 0},
+        {"silent": 0, "stopped": 0, "ask": 0},
+    ]
+    assert "0 silent for too long" in run("list", "sunset").stdout
 
 
 def test_new_keys_keep_old_links_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
