@@ -135,6 +135,36 @@ class FailoverAnswer(Answer):
     reason: str | None
 
 
+class RatesAnswer(Answer):
+    """Shares, 0 to 1; null where there is nothing to be a share of."""
+
+    delivered: float | None = Field(description="Of the accepted")
+    bounced: float | None = Field(description="Hard or blocked, of the accepted")
+    complained: float | None = Field(description="Of the delivered")
+    opened: float | None = Field(description="By people, of the delivered")
+    clicked: float | None = Field(description="By people, of the delivered")
+    unsubscribed: float | None = Field(description="Of the delivered")
+
+
+class FiguresAnswer(Answer):
+    """Mails that ESPs accepted, and what was told of them; each mail counts once in each."""
+
+    accepted: int
+    delivered: int
+    deferred: int
+    hard_bounced: int
+    soft_bounced: int
+    blocked: int
+    dropped: int
+    complained: int
+    opened: int
+    clicked: int
+    unsubscribed: int
+    machine_opened: int = Field(description="Fetched by a machine; says nothing of the reader")
+    machine_clicked: int
+    rates: RatesAnswer
+
+
 class CampaignAnswer(Answer):
     """How a campaign stands; `planned` is the sum of `counts` and `skipped`."""
 
@@ -148,6 +178,11 @@ class CampaignAnswer(Answer):
     skipped: dict[str, int]
     by_esp: dict[str, int]
     delivery: dict[str, int]
+    rates: RatesAnswer
+    delivery_by_esp: dict[str, FiguresAnswer]
+    delivery_by_provider: dict[str, FiguresAnswer] = Field(
+        description="By mailbox provider: gmail, outlook, …, other"
+    )
     failovers: list[FailoverAnswer]
     duration_seconds: float
     sandbox: bool

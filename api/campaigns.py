@@ -31,7 +31,7 @@ def list_campaigns(query: PageQuery) -> dict[str, Any]:
     system = the_system()
     with system.database.read() as session:
         page = campaigns.page(session, after=query.after, limit=query.limit)
-        told = [campaigns.report(session, campaign, system.clock()) for campaign in page]
+        told = campaigns.reports(session, page, system.clock())
     more = told[-1]["campaign_id"] if len(told) == query.limit else None
     return {"campaigns": told, "next": more}
 

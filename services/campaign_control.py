@@ -86,11 +86,13 @@ def resolve(
 
 def _accept(session: Session, campaign: Campaign, now: datetime) -> None:
     by_esp = session.execute(
-        select(EmailSend.esp, func.count())
+        select(EmailSend.esp, EmailSend.mailbox_provider, func.count())
         .where(_is_unknown(campaign), EmailSend.esp.is_not(None))
-        .group_by(EmailSend.esp)
+        .group_by(EmailSend.esp, EmailSend.mailbox_provider)
     )
-    tally(session, campaign.id, TallyKind.ACCEPTED, {str(esp): n for esp, n in by_esp})
+    for esp, provider, n in by_esp:
+        tally(session, campaign.id, TallyKind.ACCEPTED, {str(esp): n})
+        tally(session, campaign.id, TallyKind.CARRIED, {f"{esp}/{provider}": n})
     n = _settle(
         session, campaign, status=SendStatus.ACCEPTED, reason="accepted by request", settled_at=now
     )

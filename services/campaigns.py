@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +25,8 @@ from database.models import (
 )
 from lists.segment_filter import parse
 from lists.segments import check_campaigns, find_segment
-from services.ledger.counters import move, tallies, tally
+from services.campaign_figures import Tallies, load_tallies, rates
+from services.ledger.counters import move, tally
 from utils.addresses import InvalidAddress, normalise
 
 STILL = frozenset(
@@ -198,6 +199,17 @@ def stands_still(campaign: Campaign) -> bool:
 
 def report(session: Session, campaign: Campaign, now: datetime) -> dict[str, Any]:
     """A campaign as every answer tells it; `planned` = all `counts` and `skipped`."""
+    return reports(session, [campaign], now)[0]
+
+
+def reports(session: Session, campaigns: Sequence[Campaign], now: datetime) -> list[dict[str, Any]]:
+    """The same of several, whose tallies are read at once."""
+    tallies = load_tallies(session, [campaign.id for campaign in campaigns])
+    return [_tell(session, campaign, tallies[campaign.id], now) for campaign in campaigns]
+
+
+def _tell(session: Session, campaign: Campaign, tallies: Tallies, now: datetime) -> dict[str, Any]:
+    delivery = {name: getattr(campaign, name) for name in DELIVERY}
     ended = max(campaign.finished_at or now, campaign.created_at)  # a clock may be set back
     return {
         "campaign_id": campaign.id,
@@ -207,10 +219,13 @@ def report(session: Session, campaign: Campaign, now: datetime) -> dict[str, Any
         "reason": campaign.reason,
         "planned": campaign.planned,
         "counts": {name: getattr(campaign, name) for name in COUNTS},
-        "skipped": tallies(session, campaign.id, TallyKind.SKIPPED),
-        "by_esp": tallies(session, campaign.id, TallyKind.ACCEPTED),
-        "delivery": {name: getattr(campaign, name) for name in DELIVERY},
-        "failovers": _failovers(session, campaign.id),
+        "skipped": tallies.of(TallyKind.SKIPPED),
+        "by_esp": tallies.of(TallyKind.ACCEPTED),
+        "delivery": delivery,
+        "rates": rates({**delivery, "accepted": campaign.accepted}),
+        "delivery_by_esp": tallies.by_esp(),
+        "delivery_by_provider": tallies.by_provider(),
+        "failovers": _failovers(session, campaign.id, tallies.of(TallyKind.FAILOVER)),
         "duration_seconds": round((ended - campaign.created_at).total_seconds(), 3),
         "sandbox": campaign.sandbox,
         "created_at": campaign.created_at.isoformat(),
@@ -283,9 +298,11 @@ def audience_of(asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int
     return {"emails": list(keys)}, dropped
 
 
-def _failovers(session: Session, campaign_id: int) -> list[dict[str, Any]]:
+def _failovers(
+    session: Session, campaign_id: int, changes: Mapping[str, int]
+) -> list[dict[str, Any]]:
     found = []
-    for change, sends in tallies(session, campaign_id, TallyKind.FAILOVER).items():
+    for change, sends in changes.items():
         refuser, _, taker = change.partition(">")
         reason = session.scalar(
             select(SendBatch.detail)

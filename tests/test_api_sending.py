@@ -31,6 +31,23 @@ NOTHING = {
     "cancelled": 0,
 }
 
+FIGURES = dict.fromkeys(
+    (
+        *("accepted", "delivered", "deferred", "hard_bounced", "soft_bounced", "blocked"),
+        *("dropped", "complained", "opened", "clicked", "unsubscribed"),
+        *("machine_opened", "machine_clicked"),
+    ),
+    0,
+)
+RATES = {
+    "delivered": 0.0,
+    "bounced": 0.0,
+    "complained": None,
+    "opened": None,
+    "clicked": None,
+    "unsubscribed": None,
+}
+
 
 @pytest.fixture
 def simulator(system: System) -> Simulator:
@@ -111,6 +128,9 @@ def test_the_answer_comes_when_all_is_sent(client: FlaskClient) -> None:
             "clicked": 0,
             "unsubscribed": 0,
         },
+        "rates": RATES,
+        "delivery_by_esp": {"sendgrid": {**FIGURES, "accepted": 3, "rates": RATES}},
+        "delivery_by_provider": {"other": {**FIGURES, "accepted": 3, "rates": RATES}},
         "failovers": [],
         "sandbox": True,
         "resume_at": None,

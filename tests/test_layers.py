@@ -31,6 +31,7 @@ LAYERS: dict[str, int] = {
     "services.calls": 4,
     "services.campaign_step": 4,
     "services.campaign_control": 4,
+    "services.campaign_figures": 4,
     "services.campaigns": 4,
     "services.demo": 4,
     "services.event_recorder": 4,

@@ -91,6 +91,8 @@ class TallyKind(StrEnum):
     """Key: an ESP name."""
     FAILOVER = "failover"
     """Key: `from>to`, ESP names. Sends that one refused and the other got."""
+    CARRIED = "carried"
+    """The accepted ones once more. Key: `esp/mailbox provider`."""
     # What events told, each by `esp/mailbox provider`, each send once.
     DELIVERED = "delivered"
     DEFERRED = "deferred"

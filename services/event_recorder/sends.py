@@ -168,6 +168,8 @@ class Counts:
             counter[send.status.value] -= 1
             counter["accepted"] += 1
             self.tallies[send.campaign_id, TallyKind.ACCEPTED, esp.value] += 1
+            where = f"{esp.value}/{send.mailbox_provider}"
+            self.tallies[send.campaign_id, TallyKind.CARRIED, where] += 1
             if send.status is SendStatus.QUEUED:
                 self.tallies[send.campaign_id, TallyKind.CLAIMED, esp.value] += 1
 

@@ -76,6 +76,9 @@ def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: da
     move(session, batch.campaign_id, now, {**counters, "sending": -sum(moved.values())})
     accepted = {batch.esp.value: moved.get(SendStatus.ACCEPTED, 0)}
     tally(session, batch.campaign_id, TallyKind.ACCEPTED, accepted)
+    if accepted[batch.esp.value]:
+        carried = _carried(session, batch, by_outcome[Outcome.ACCEPTED], accepted[batch.esp.value])
+        tally(session, batch.campaign_id, TallyKind.CARRIED, carried)
     _give_back_quota(session, batch, moved.get(SendStatus.QUEUED, 0))
     _suppress_inactive(session, batch, outcome.results, now)
     return True
@@ -199,6 +202,23 @@ def _settle(
         for send_id, result in results
     ]
     return changed(session.connection().execute(_SETTLE, parameters))
+
+
+def _carried(
+    session: Session, batch: ClaimedBatch, found: Sequence[tuple[int, SendResult]], moved: int
+) -> Counter[str]:
+    """How many that the ESP took are at each mailbox provider; an event that came before the
+    answer was recorded has counted its send itself."""
+    provider = {send.send_id: send.mailbox_provider for send in batch.sends}
+    taken = {send_id for send_id, _ in found}
+    if moved < len(taken):
+        told = select(_SENDS.c.id).where(
+            _SENDS.c.id.between(min(taken), max(taken)),
+            _SENDS.c.batch_id == batch.id,
+            _SENDS.c.heard > 0,
+        )
+        taken -= set(session.scalars(told))
+    return Counter(f"{batch.esp.value}/{provider[send_id]}" for send_id in taken)
 
 
 def _give_back_quota(session: Session, batch: ClaimedBatch, n: int) -> None:

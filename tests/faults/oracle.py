@@ -186,6 +186,15 @@ def _miscounted_by_esp(query: Query) -> Iterator[Fault]:
     )
     if sorted(kept) != sorted(by_row):
         yield Fault("count", f"by ESP: {sorted(kept)}, by row {sorted(by_row)}")
+    carried = query(
+        "SELECT campaign_id, key, n FROM campaign_tallies WHERE kind = 'carried' AND n <> 0"
+    )
+    by_row = query(
+        "SELECT campaign_id, esp || '/' || mailbox_provider, COUNT(*) FROM email_sends"
+        " WHERE status = 'accepted' GROUP BY 1, 2"
+    )
+    if sorted(carried) != sorted(by_row):
+        yield Fault("count", f"by provider: {sorted(carried)}, by row {sorted(by_row)}")
 
 
 def _mailed_after_leaving(
