@@ -21,6 +21,7 @@ COMMANDS = {
     "import": ("commands.people", "import_"),
     "export": ("commands.people", "export"),
     "list": ("commands.people", "list_"),
+    "people": ("commands.person", "people"),
     "segment": ("commands.segments", "segment"),
     "send": ("commands.sending", "send"),
     "campaigns": ("commands.sending", "campaigns_"),
