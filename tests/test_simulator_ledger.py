@@ -100,6 +100,17 @@ def test_reset_forgets_all_but_the_limits(sim: Simulator) -> None:
     ]
 
 
+def test_what_was_told_before_a_reset_says_nothing_of_the_mails_after_it(sim: Simulator) -> None:
+    send(sim, SES, people(3))
+    before = sim.ledger.run
+    sim.reset()
+    send(sim, SES, people(2))
+    sim.ledger.note_told(3, before)
+    assert [mail.id for mail in sim.ledger.untold(NOW, 10)] == [1, 2]
+    sim.ledger.note_told(1, sim.ledger.run)
+    assert [mail.id for mail in sim.ledger.untold(NOW, 10)] == [2]
+
+
 @pytest.mark.parametrize(
     ("kept", "with_content"),
     [({"keep_newest": 3}, 3), ({"keep_content": False}, 0), ({}, 5)],

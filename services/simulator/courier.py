@@ -74,10 +74,10 @@ class Courier:
 
     def _turn(self) -> bool:
         """Tell of one page of mails; whether there was any."""
+        run = self._ledger.run
         mails = self._page() if self.to else []
         if not mails:
             return False
-        run = self._ledger.run
         told: dict[EspName, list[Told]] = {}
         for mail in mails:
             happened = happenings(mail, self.rates, self.blocks)
@@ -89,7 +89,7 @@ class Courier:
             for post in posts(esp, wanted, self.secrets, run):
                 if not self._deliver(esp, post):
                     return False
-        self._ledger.note_told(mails[-1].id)
+        self._ledger.note_told(mails[-1].id, run)
         return True
 
     def _page(self) -> list[Taken]:

@@ -146,9 +146,12 @@ class Ledger:
             for mail_id, esp, recipient, send_ref, message_id, is_failure, at in rows
         ]
 
-    def note_told(self, through: int) -> None:
+    def note_told(self, through: int, run: str) -> None:
+        """Of a `run` that a reset has ended, nothing: the numbers of mails begin anew."""
         with self._lock, self._transaction() as connection:
-            connection.execute("UPDATE told SET through = max(through, ?)", (through,))
+            connection.execute(
+                "UPDATE told SET through = max(through, ?) WHERE run = ?", (through, run)
+            )
 
     def mails(
         self,
