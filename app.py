@@ -12,7 +12,12 @@ if __name__ == "__main__":
 import logging
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socketserver import ThreadingMixIn
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
 from flask import Flask, Response, request
@@ -199,6 +204,24 @@ def serve() -> None:
     for warning in settings.warnings:
         print(warning, file=sys.stderr)  # noqa: T201 - a start is watched by a person
     _Server(settings).run()
+
+
+@contextmanager
+def serving(system: System) -> Iterator[str]:
+    """The app in this process, on a free port of loopback; its address. For the demo."""
+    with make_server("127.0.0.1", 0, create_app(system=system), _Threads, _Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class _Threads(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """The app logs its requests itself."""
 
 
 def _own_address(settings: Settings) -> str:

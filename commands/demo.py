@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from app import serving
 from commands.opening import opened, settings
 from config.settings import ROOT, SendingMode
 from list_manager import import_csv
@@ -33,7 +34,8 @@ def demo(keep_open: bool) -> None:
         esp_limits=story.limits(settings().esp_limits),
     ) as system:
         _import(console, system)
-        ending = _send(console, system)
+        with serving(system) as address:
+            ending = _send(console, system, address)
         _tell(console, ending)
         if keep_open and system.simulator is not None:
             click.pause(f"The mails are at {system.simulator.control_url} (any key ends it)")
@@ -64,7 +66,7 @@ def _import(console: Console, system: System) -> None:
         console.print(f"  row {refusal.row}: {refusal.email!r}: {refusal.reason}", style="dim")
 
 
-def _send(console: Console, system: System) -> Ending:
+def _send(console: Console, system: System, address: str) -> Ending:
     console.rule("2. A campaign is sent")
     console.print(
         f"SendGrid comes first, and will close our account after {story.SENDGRID_TAKES} mails.\n"
@@ -74,9 +76,11 @@ def _send(console: Console, system: System) -> Ending:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("sent", total=None)
-        for told in story.send(system):
+        for told in story.send(system, address):
             done = told["planned"] - told["counts"]["queued"] - told["counts"]["sending"]
             progress.update(bar, completed=done, total=told["planned"] or None)
+    with console.status("webhooks come back"):
+        told = story.listen(system, told)
     return story.ending(system, told)
 
 
@@ -99,6 +103,8 @@ def _tell(console: Console, ending: Ending) -> None:
         f"{told['counts']['unknown']} unknown"
     )
     console.print(f"People who got it twice: {ending.duplicates}")
+    heard = ", ".join(f"{n} {what}" for what, n in told["delivery"].items())
+    console.print(f"By signed webhooks the ESPs told: {heard}")
     console.print(f"Status: {told['status']}, after {told['duration_seconds']} s\n")
     console.print("One of the mails, as it arrived:", style="bold")
     console.print(ending.sample, markup=False)

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from config.esp_config import EspConfig, EspName
 from database.models import Campaign
 from services.campaigns import NewCampaign, create, report, stands_still
+from services.simulator.happenings import Happening, Rates, happenings
 from services.simulator.modes import Mode
 from services.simulator.records import Mail
 from services.simulator.server import SIMULATED, Simulator
@@ -18,6 +21,8 @@ PEOPLE = 360
 SENDGRID_TAKES = 120
 SES_DAILY_LIMIT = 100
 LATENCY_S = 0.15
+RATES = Rates(bounce=0.02, complaint=0.004, machine_open=0.15, open=0.35, click=0.08)
+PATIENCE_S = 60.0
 
 _FIRST = ("Zoë", "Noah", "Amina", "Luis", "Mei", "Jonas", "Priya", "Olga", "Tariq", "Freya")
 _LAST = ("Okafor", "Lindqvist", "García", "Nowak", "Tanaka", "O'Brien", "Haddad", "Costa", "Meyer")
@@ -64,6 +69,8 @@ class Ending:
     duplicates: int
     sample: str
     words: Mapping[EspName, str]
+    happened: Mapping[str, int]
+    """What became of the mails, as the ESPs told it."""
     faults: tuple[str, ...] = field(default=())
     """What should not be: empty, or the demo failed."""
 
@@ -103,9 +110,10 @@ def limits(configured: Mapping[EspName, EspConfig]) -> dict[EspName, EspConfig]:
     }
 
 
-def send(system: System) -> Iterator[dict[str, Any]]:
+def send(system: System, webhooks_to: str) -> Iterator[dict[str, Any]]:
     """Send the mailing, with SendGrid closing the account half-way; reports as it goes."""
     simulator = system.start_simulator()
+    simulator.post_webhooks_to(webhooks_to, rates=RATES)
     _misbehave(simulator)
     engine = system.start()
     with system.database.write() as session:
@@ -121,9 +129,21 @@ def send(system: System) -> Iterator[dict[str, Any]]:
         yield told
 
 
-def ending(system: System, told: dict[str, Any]) -> Ending:
-    """Compare what our ledger says with what the ESPs received."""
+def listen(system: System, told: dict[str, Any]) -> dict[str, Any]:
+    """Wait until all that happened to the mails was told; the report then."""
     assert system.simulator is not None
+    deadline = time.monotonic() + PATIENCE_S
+    while not system.simulator.courier.is_done and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with system.database.read() as session:
+        campaign = session.get_one(Campaign, told["campaign_id"])
+        return report(session, campaign, system.clock())
+
+
+def ending(system: System, told: dict[str, Any]) -> Ending:
+    """Compare what our ledger says with what the ESPs received, and with what they told."""
+    assert system.simulator is not None
+    happened = _happened(system.simulator)
     received = system.simulator.accepted()
     duplicates = len(system.simulator.duplicates())
     mails = system.simulator.mails(limit=1)
@@ -137,7 +157,8 @@ def ending(system: System, told: dict[str, Any]) -> Ending:
             EspName.SES: f"its daily limit is {SES_DAILY_LIMIT}",
             EspName.POSTMARK: "took the rest",
         },
-        faults=tuple(_faults(told, received, duplicates)),
+        happened=happened,
+        faults=tuple(_faults(told, received, duplicates, happened)),
     )
 
 
@@ -147,8 +168,26 @@ def _misbehave(simulator: Simulator) -> None:
     simulator.behave(EspName.SENDGRID, Mode.SUSPENDED, after=SENDGRID_TAKES, latency_s=LATENCY_S)
 
 
+def _happened(simulator: Simulator) -> dict[str, int]:
+    """Drawn from the mails themselves, in the words of a campaign's `delivery`."""
+    counted: Counter[Happening] = Counter()
+    for mail in simulator.mails(limit=None):
+        counted.update(happenings(mail, RATES, ()))
+    return {
+        "delivered": counted[Happening.DELIVERED],
+        "bounced": counted[Happening.HARD_BOUNCE],
+        "complained": counted[Happening.COMPLAINT],
+        "opened": counted[Happening.OPEN],
+        "clicked": counted[Happening.CLICK],
+        "unsubscribed": 0,
+    }
+
+
 def _faults(
-    told: Mapping[str, Any], received: Mapping[EspName, int], duplicates: int
+    told: Mapping[str, Any],
+    received: Mapping[EspName, int],
+    duplicates: int,
+    happened: Mapping[str, int],
 ) -> Iterator[str]:
     if told["status"] != "sent":
         yield f"the campaign is {told['status']}: {told['reason']}"
@@ -156,6 +195,8 @@ def _faults(
         yield "the counts do not add up"
     if {esp.value: n for esp, n in received.items() if n} != told["by_esp"]:
         yield "the ESPs received other numbers than our ledger has"
+    if told["delivery"] != happened:
+        yield f"the ESPs told {happened}, and our ledger has {told['delivery']}"
     if duplicates:
         yield f"{duplicates} people got it twice"
 

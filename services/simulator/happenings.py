@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
+from typing import Protocol
 
 from config.esp_config import EspName
 from services.simulator.fates import Fate, fate_of
@@ -58,6 +59,17 @@ _OF_FATE: dict[Fate, tuple[Happening, ...]] = {
 }
 
 
+class Carried(Protocol):
+    """A mail, as far as what happens to it depends on it."""
+
+    @property
+    def esp(self) -> EspName: ...
+    @property
+    def recipient(self) -> str: ...
+    @property
+    def rendering_failure(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """A mail that an ESP took, as far as its events tell of it."""
@@ -83,7 +95,7 @@ class Rates:
 
 
 def happenings(
-    mail: Taken, rates: Rates, blocks: Collection[tuple[EspName, str]]
+    mail: Carried, rates: Rates, blocks: Collection[tuple[EspName, str]]
 ) -> tuple[Happening, ...]:
     """In their order. `blocks`: mailbox providers that refuse what comes from an ESP."""
     if mail.rendering_failure:
