@@ -155,18 +155,20 @@ class _Columns:
         return cells[: self.width] + [""] * (self.width + 1 - len(cells[: self.width]))
 
     def _attributes(self, cells: list[str]) -> str:
-        text = self._json(cells)
+        said = [f"{name}: {_quoted(cells[at])}" for name, at in self.attributes if cells[at]]
+        if not said:
+            return "{}"
+        text = f"{{{', '.join(said)}}}"
         if "\"'" in text:  # seldom, so that nobody else pays for it
-            text = self._json([plain(cell) for cell in cells])
+            said = [
+                f"{name}: {_quoted(plain(cells[at]))}" for name, at in self.attributes if cells[at]
+            ]
+            text = f"{{{', '.join(said)}}}"
         if len(text.encode()) > fields.MAX_ATTRIBUTES_BYTES:
             raise ValueError(f"the attributes are more than {fields.MAX_ATTRIBUTES_BYTES} bytes")
         if "\\u0000" in text and any("\x00" in cell for cell in cells):
             raise ValueError("the line contains a NUL character")
         return text
-
-    def _json(self, cells: list[str]) -> str:
-        said = [f"{name}: {_quoted(cells[at])}" for name, at in self.attributes if cells[at]]
-        return f"{{{', '.join(said)}}}"
 
 
 def _column(name: str) -> str:

@@ -58,6 +58,7 @@ def is_disposable(domain: str) -> bool:
     return _is_disposable(domain)
 
 
+_DOMAINS_KEPT = 1 << 16
 Refuse = Callable[[Address], str | None]
 """Why an address is not taken from a file; `None` when it is."""
 
@@ -66,14 +67,19 @@ def refusals(*, roles: bool = False, disposable: bool = False) -> Refuse:
     """The rule for a file of people. `roles` and `disposable` are taken where that is said;
     the hard roles never are."""
     barred = HARD_ROLES if roles else ROLES
+    passed: set[str] = set()
 
     # Runs for each line of a file of millions: as few steps as can be for an address that passes.
     def refuse(address: Address) -> str | None:
-        local, _, domain = address.key.partition("@")
+        local, domain = address.key.split("@")
         if local in barred or ("+" in local and local.partition("+")[0] in barred):
             return WORDS[Risk.ROLE if _role(local) is Risk.ROLE else Risk.HARD_ROLE]
+        if domain in passed:
+            return None
         if not disposable and _is_disposable(domain):
             return WORDS[Risk.DISPOSABLE]
+        if len(passed) < _DOMAINS_KEPT:
+            passed.add(domain)
         return None
 
     return refuse
@@ -116,7 +122,7 @@ def _role(local: str) -> Risk | None:
     return Risk.ROLE if name in ROLES else None
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
 def _is_disposable(domain: str) -> bool:
     known, given = _disposable_domains(), domain
     while "." in domain:
