@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, null, select, update
 
 from config.esp_config import EspName
 from database.models import (
@@ -411,12 +411,16 @@ def test_who_was_erased_is_left_alone_for_good(hook: Hook) -> None:
         )
     hook.tell(
         hook.event(EventKind.DELIVERED),
-        hook.event(EventKind.BOUNCED, **SOFT),
+        hook.event(EventKind.BOUNCED, detail="person0@example.net is full", **SOFT),
         hook.event(EventKind.CLICKED, after=3 * HOUR, **PERSON),
         hook.event(EventKind.COMPLAINED, suppress=SuppressionReason.COMPLAINT),
     )
     assert hook.reasons() == ["complaint"]
     assert hook.told() == {"delivered": 1, "clicked": 1, "complained": 1}
+    with hook.at.database.read() as session:
+        full = select(WebhookEvent.id).where(WebhookEvent.payload.is_not(null()))
+        assert session.scalars(full).all() == []
+        assert session.scalars(select(Bounce.diagnostic)).all() == [None]
 
 
 def test_events_of_a_deleted_campaign_are_kept_and_still_keep_people_from_mail(hook: Hook) -> None:

@@ -3,12 +3,15 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from config.esp_config import EspName
-from database.models.base import Base, Id, Json, stored_by_value
+from database.models.base import Base, Id, stored_by_value
 from services.events import BounceClass, EventKind
+
+Payload = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
 class WebhookEvent(Base):
@@ -42,7 +45,7 @@ class WebhookEvent(Base):
     subscriber_id: Mapped[int | None]
     occurred_at: Mapped[datetime]
     received_at: Mapped[datetime]
-    payload: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    payload: Mapped[dict[str, Any] | None] = mapped_column(Payload)
     """Raw, for 30 days; then, or when the person is erased, gone."""
     agent: Mapped[str | None] = mapped_column(String(16))
     """Of an open or click: what its own evidence says did it (`lists.touches.Agent`)."""

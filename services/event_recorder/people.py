@@ -177,6 +177,8 @@ def _asked_for(
 def _evidence(one: Told) -> str:
     about = f"send {one.send.id}" if one.send is not None else "a mail that is not ours"
     words = " ".join(filter(None, (one.event.code, one.event.detail)))
+    if one.names_nobody:
+        words = ""
     told = f"{about}, {one.event.kind} at {one.event.occurred_at:%Y-%m-%d %H:%M:%S} UTC"
     return f"{told}: {words}" if words else told
 

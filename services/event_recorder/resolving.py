@@ -54,6 +54,11 @@ class Told:
     was_counted: bool = False
     """It is replayed, and what it said of an open or click was judged before."""
 
+    @property
+    def names_nobody(self) -> bool:
+        """Whether its person was erased: what it says in words must not be kept."""
+        return self.send is not None and self.send.email_key.startswith(ERASED)
+
 
 def resolve(session: Session, events: Iterable[Event], hash_key: bytes) -> list[Told]:
     """Each event with its send, locked in the order of ids until the transaction ends.

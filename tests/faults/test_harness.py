@@ -27,17 +27,17 @@ AUDIENCE = {"news": {"ann@a.net", "bob@a.net", "cy@a.net"}}
 LEDGER = """
 CREATE TABLE campaigns (id, subject, status, planned, queued, sending, accepted, rejected,
     unknown, skipped, cancelled);
-CREATE TABLE email_sends (id, campaign_id, email_key, status, esp, batch_id);
+CREATE TABLE email_sends (id, campaign_id, email_key, mailbox_provider, status, esp, batch_id);
 CREATE TABLE send_batches (id, http_status);
 CREATE TABLE campaign_tallies (campaign_id, kind, key, n);
 CREATE TABLE suppressions (email_hash, reason, created_at);
 CREATE TABLE subscribers (email_key, email_hash);
 INSERT INTO campaigns VALUES (1, 'news', 'needs_review', 3, 0, 0, 1, 0, 2, 0, 0);
-INSERT INTO email_sends VALUES (1, 1, 'ann@a.net', 'accepted', 'ses', 1);
-INSERT INTO email_sends VALUES (2, 1, 'bob@a.net', 'unknown', 'ses', 2);
-INSERT INTO email_sends VALUES (3, 1, 'cy@a.net', 'unknown', 'ses', 3);
+INSERT INTO email_sends VALUES (1, 1, 'ann@a.net', 'other', 'accepted', 'ses', 1);
+INSERT INTO email_sends VALUES (2, 1, 'bob@a.net', 'other', 'unknown', 'ses', 2);
+INSERT INTO email_sends VALUES (3, 1, 'cy@a.net', 'other', 'unknown', 'ses', 3);
 INSERT INTO send_batches VALUES (1, 200), (2, NULL), (3, NULL);
-INSERT INTO campaign_tallies VALUES (1, 'accepted', 'ses', 1);
+INSERT INTO campaign_tallies VALUES (1, 'accepted', 'ses', 1), (1, 'carried', 'ses/other', 1);
 INSERT INTO subscribers VALUES ('ann@a.net', 'a'), ('bob@a.net', 'b'), ('cy@a.net', 'c');
 """
 """Ann got her mail; Bob got his, and the server died before it knew; Cy's never left."""
