@@ -120,14 +120,22 @@ class AddedAnswer(SubscriberAnswer):
 class GrowthDay(Answer):
     day: date
     joined: int
+    confirmed: int = Field(description="Confirmed their opt-in, or came back by one")
     unsubscribed: int
     bounced: int
     complained: int
+    net: int = Field(description="Joined, less unsubscribed, bounced and complained")
 
 
 class StatsAnswer(Answer):
     total: int
     by_status: dict[str, int]
+    engagement: dict[str, int] = Field(description="People who are written to, by tier")
+    bounces: dict[str, int] = Field(description="Told so far, by class: hard, soft, blocked")
+    complaints: int = Field(description="Told so far")
+    suppressions: dict[str, int] = Field(
+        description="Addresses at which a reason holds for good, by reason"
+    )
     growth: list[GrowthDay]
     """The last 30 UTC days, the oldest first."""
 
@@ -197,7 +205,8 @@ def find(path: SubscriberPath) -> dict[str, Any]:
 
 @api.get("/subscriber-stats", responses={200: StatsAnswer})
 def stats() -> dict[str, Any]:
-    """How many people there are, by status, and who came and went in the last 30 days."""
+    """How many people there are, by status and by engagement; bounces, complaints and
+    suppressions; and who came and went in the last 30 days."""
     system = the_system()
     with system.database.read() as session:
         return subscriber_stats(session, system.clock())

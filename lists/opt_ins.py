@@ -18,7 +18,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from database.models import OptIn, Subscriber, SubscriberStatus, Suppression, SuppressionReason
-from lists.counters import count_moved
+from lists.counters import count_moved, count_suppressed
 from lists.suppression import reasons_that_hold
 from lists.tiers import place
 from utils.tokens import ConfirmLink
@@ -128,8 +128,10 @@ def _can_take_back(opt_in: OptIn, row: Suppression) -> bool:
 
 
 def _lift(session: Session, opt_in: OptIn, now: datetime) -> None:
-    if not reasons_that_hold(session, opt_in.email_hash, now):
+    holding = reasons_that_hold(session, opt_in.email_hash, now)
+    if not holding:
         return
+    for_good = {row.reason: -1 for row in holding if row.until is None}
     session.execute(
         insert(Suppression).values(
             email_hash=opt_in.email_hash,
@@ -140,6 +142,7 @@ def _lift(session: Session, opt_in: OptIn, now: datetime) -> None:
             created_at=now,
         )
     )
+    count_suppressed(session, for_good, now)
 
 
 def _activate(session: Session, person: Subscriber, ip: str | None, now: datetime) -> None:

@@ -23,7 +23,7 @@ from database.models import (
     Suppression,
     SuppressionReason,
 )
-from lists.counters import count_moved
+from lists.counters import count_moved, count_suppressed
 from lists.tiers import count_tiers
 
 # What a reason that holds for good makes of a person on the list. Not a mailbox that is full
@@ -139,17 +139,21 @@ def suppress_all(
     hashes = {new.email_hash for new in wanted}
     held, lifts = _held(session, hashes, now), _lifts(session, hashes)
     added = []
+    for_good: Counter[SuppressionReason] = Counter()
     for new in wanted:
         key = (new.email_hash, new.reason)
         lifted_at = lifts.get(new.email_hash)
         if lifted_at is not None and new.happened_at is not None and new.happened_at <= lifted_at:
             continue
         if _says_more(new, held.get(key), now, is_held=key in held):
+            held_for_good = key in held and held[key] is None
+            for_good[new.reason] += (new.until is None) - held_for_good
             held[key] = new.until
             added.append(new)
     if added:
         _change_statuses(session, added, now)
         session.execute(insert(Suppression), [_row(new, now) for new in added])
+        count_suppressed(session, for_good, now)
     return added
 
 

@@ -1,6 +1,8 @@
 """What the tests of the list share: people, and a database of each kind."""
 
+from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from database.models import (
     SubscriberStatus,
     Suppression,
 )
+from database.reports import subscriber_stats
 from database.session import Database
 from list_manager import Added, Person, add_subscriber, recount
+from lists.suppression import reasons_that_hold
 from lists.tiers import recount_tiers
 from tests.conftest import NOW
 from tests.postgres import postgres_database
@@ -40,9 +44,21 @@ def reasons(database: Database) -> list[str]:
 
 
 def days(database: Database) -> dict[str, int]:
-    """Counts of today by kind; the test's clock knows one day unless it moves it."""
+    """Who came and went today, by kind; the test's clock knows one day unless it moves it."""
     with database.read() as session:
-        return {row.kind: row.n for row in session.scalars(select(SubscriberDay))}
+        rows = session.scalars(select(SubscriberDay))
+        return {row.kind: row.n for row in rows if ":" not in row.kind}
+
+
+def assert_suppressions_are_counted(database: Database, now: datetime) -> None:
+    """What is told to hold for good, by reason, is what the rows say."""
+    with database.read() as session:
+        told = subscriber_stats(session, now)["suppressions"]
+        true: Counter[str] = Counter()
+        for who in session.scalars(select(Suppression.email_hash).distinct()):
+            holding = reasons_that_hold(session, who, now)
+            true.update({row.reason.value for row in holding if row.until is None})
+    assert {reason: n for reason, n in told.items() if n} == true
 
 
 def assert_counters_are_true(database: Database) -> None:

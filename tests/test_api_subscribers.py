@@ -301,9 +301,24 @@ def test_the_stats_are_the_kept_counters(client: FlaskClient, system: System, cl
             "sunset": 0,
         },
     )
-    quiet = {"joined": 0, "unsubscribed": 0, "bounced": 0, "complained": 0}
+    tiers = {"hot": 0, "warm": 2, "cooling": 0, "re_engage": 0, "sunset": 0}
+    assert (told["engagement"], told["bounces"]) == (tiers, {"hard": 0, "soft": 0, "blocked": 0})
+    assert (told["complaints"], told["suppressions"]) == (
+        0,
+        {
+            "unsubscribed": 1,
+            "hard_bounce": 1,
+            "soft_bounce": 0,
+            "complaint": 0,
+            "esp_inactive": 0,
+            "manual": 0,
+        },
+    )
+    quiet = dict.fromkeys(
+        ("joined", "confirmed", "unsubscribed", "bounced", "complained", "net"), 0
+    )
     assert len(told["growth"]) == 30
-    assert told["growth"][0] == {"day": "2026-10-26", **quiet, "joined": 1}
+    assert told["growth"][0] == {"day": "2026-10-26", **quiet, "joined": 1, "net": 1}
     assert told["growth"][-1] == {
         "day": "2026-11-24",
         **quiet,

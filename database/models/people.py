@@ -159,11 +159,12 @@ class OptIn(Base):
 
 
 class SubscriberDay(Base):
-    """How many people joined, left, bounced or complained on one UTC day."""
+    """How many people joined, left, bounced or complained on one UTC day, and what was told."""
 
     __tablename__ = "subscriber_days"
 
     day: Mapped[date] = mapped_column(Date, primary_key=True)
     kind: Mapped[str] = mapped_column(String(32), primary_key=True)
-    """`joined`, `erased`, or the status that a person went to."""
+    """`joined`, `erased`, or the status that a person went to; `bounce:<class>`, `complaint`
+    and `suppressed:<reason>` (`database.day_kinds`)."""
     n: Mapped[Counter]

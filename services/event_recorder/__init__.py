@@ -81,7 +81,7 @@ def _apply(
     ordered = [changes[send_id] for send_id in sorted(changes)]
     write_sends(session, esp, ordered, now)
     write_counts(session, esp, ordered, judged, now)
-    note_reports(session, esp, told)
+    note_reports(session, esp, told, now)
     note_people(session, esp, ordered, judged, told, hash_key=hash_key, now=now)
     note_performance(session, esp, ordered, now)
 

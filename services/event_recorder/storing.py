@@ -1,7 +1,8 @@
 """The rows that events leave: the events themselves, bounces and complaints."""
 
+from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, cast
 
 from sqlalchemy import Table, bindparam, select, update
@@ -9,7 +10,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
+from database.day_kinds import COMPLAINT, bounce_kind
 from database.models import Bounce, Complaint, WebhookEvent
+from lists.counters import count_reports
 from lists.touches import agent_of, link_hash, origin_hash
 from services.event_recorder.judging import TOUCHES
 from services.event_recorder.resolving import Told, slices
@@ -69,15 +72,26 @@ def store_again(session: Session, esp: EspName, told: Iterable[Told], now: datet
         session.connection().execute(_RESTORE, rows)
 
 
-def note_reports(session: Session, esp: EspName, told: Iterable[Told]) -> None:
-    """A row for each bounce and each complaint, once, also when an event is replayed."""
+def note_reports(session: Session, esp: EspName, told: Iterable[Told], now: datetime) -> None:
+    """A row for each bounce and each complaint, once, also when an event is replayed; and
+    count those that are new."""
     bounces = [_bounce(esp, one) for one in told if one.event.kind is EventKind.BOUNCED]
     complaints = [_complaint(esp, one) for one in told if one.event.kind is EventKind.COMPLAINED]
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    for table, rows in ((Bounce, bounces), (Complaint, complaints)):
-        if rows:
-            once = dialect.insert(table).on_conflict_do_nothing(index_elements=["event_id"])
-            session.connection().execute(once, rows)
+    counted: Counter[tuple[date, str]] = Counter()
+    if bounces:
+        once = dialect.insert(Bounce).on_conflict_do_nothing(index_elements=["event_id"])
+        new = session.execute(once.returning(Bounce.occurred_at, Bounce.bounce_class), bounces)
+        counted.update((_day(at, now), bounce_kind(of)) for at, of in new)
+    if complaints:
+        once = dialect.insert(Complaint).on_conflict_do_nothing(index_elements=["event_id"])
+        new_at = session.scalars(once.returning(Complaint.occurred_at), complaints)
+        counted.update((_day(at, now), COMPLAINT) for at in new_at)
+    count_reports(session, counted)
+
+
+def _day(at: datetime, now: datetime) -> date:
+    return min(at, now).date()
 
 
 def _row(esp: EspName, one: Told, now: datetime) -> dict[str, Any]:
@@ -85,7 +99,7 @@ def _row(esp: EspName, one: Told, now: datetime) -> dict[str, Any]:
         "esp": esp,
         "event_key": one.event.key,
         "received_at": now,
-        "payload": one.event.payload,
+        "payload": None if one.names_nobody else one.event.payload,
         **_meaning(one),
     }
 
@@ -125,7 +139,7 @@ def _report(esp: EspName, one: Told) -> dict[str, Any]:
         "mailbox_provider": (
             send.mailbox_provider if send is not None else mailbox_provider(domain).value
         ),
-        "diagnostic": one.event.detail,
+        "diagnostic": None if one.names_nobody else one.event.detail,
         "occurred_at": one.event.occurred_at,
     }
 
