@@ -105,10 +105,10 @@ def test_what_was_told_before_a_reset_says_nothing_of_the_mails_after_it(sim: Si
     before = sim.ledger.run
     sim.reset()
     send(sim, SES, people(2))
-    sim.ledger.note_told(3, before)
-    assert [mail.id for mail in sim.ledger.untold(NOW, 10)] == [1, 2]
-    sim.ledger.note_told(1, sim.ledger.run)
-    assert [mail.id for mail in sim.ledger.untold(NOW, 10)] == [2]
+    sim.ledger.note_told(SES, 3, before)
+    assert [mail.id for mail in sim.ledger.untold(SES, NOW, 10)] == [1, 2]
+    sim.ledger.note_told(SES, 1, sim.ledger.run)
+    assert [mail.id for mail in sim.ledger.untold(SES, NOW, 10)] == [2]
 
 
 @pytest.mark.parametrize(

@@ -119,9 +119,9 @@ def test_rates_hold_and_always_for_the_same_people() -> None:
 class Receiver(http.server.ThreadingHTTPServer):
     """Takes webhooks, after refusing as often as told."""
 
-    def __init__(self, refusals: int = 0) -> None:
+    def __init__(self, refusals: int = 0, refuses: str = "") -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.refusals = refusals
+        self.refusals, self.refuses = refusals, refuses
         self.calls: list[tuple[str, bytes]] = []
         self.enough = threading.Event()
         self.wanted = 1
@@ -132,7 +132,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.refusals:
+        if self.server.refuses and self.path.endswith(self.server.refuses):
+            self.send_response(401)
+        elif self.server.refusals:
             self.server.refusals -= 1
             self.send_response(503)
         else:
@@ -147,8 +149,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def receiving(refusals: int = 0) -> Iterator[Receiver]:
-    with Receiver(refusals) as receiver:
+def receiving(refusals: int = 0, refuses: str = "") -> Iterator[Receiver]:
+    with Receiver(refusals, refuses) as receiver:
         threading.Thread(target=receiver.serve_forever, daemon=True).start()
         yield receiver
         receiver.shutdown()
@@ -161,3 +163,29 @@ def test_a_mail_that_was_taken_is_told_until_the_call_is_taken() -> None:
         assert receiver.enough.wait(20)
         assert [path for path, _ in receiver.calls] == ["/engagement-webhook/sendgrid"]
         assert SEND_REF_KEY.encode() in receiver.calls[0][1]
+
+
+def test_an_esp_whose_webhooks_are_refused_keeps_no_other_from_telling() -> None:
+    with receiving(refuses="sendgrid") as receiver, Simulator() as simulator:
+        receiver.wanted = 1
+        simulator.post_webhooks_to(f"http://127.0.0.1:{receiver.server_port}", delay_s=0.0)
+        send(simulator, EspName.SENDGRID, ["ann@example.net"])
+        send(simulator, EspName.POSTMARK, ["bob@example.net"])
+        assert receiver.enough.wait(20)
+        assert [path for path, _ in receiver.calls] == ["/engagement-webhook/postmark"]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"to": "http://198.51.100.1"},
+        {"to": "https://example.com"},
+        {"repeat": "x"},
+        {"rates": {"open": "often"}},
+        {"rates": {"nothing": 1}},
+        {"else": 1},
+    ],
+)
+def test_an_order_that_cannot_be_is_refused(order: dict[str, Any]) -> None:
+    with Simulator() as simulator, pytest.raises((ValueError, TypeError)):
+        simulator.put_webhooks(order)

@@ -23,11 +23,13 @@ log = logging.getLogger(__name__)
 PAGE = 500
 """Mails at once; SendGrid tells them in one call."""
 TIMEOUT = urllib3.Timeout(connect=5.0, read=30.0)
+STOP_S = 0.5
 LONGEST_PAUSE_S = 5.0
 
 
 class Courier:
-    """One daemon thread between `start` and `stop`. Orders may be changed at any time."""
+    """A daemon thread for each ESP between `start` and `stop`, so that one whose webhooks are
+    refused does not keep the others from telling. Orders may be changed at any time."""
 
     def __init__(self, ledger: Ledger, clock: Callable[[], datetime]) -> None:
         self.secrets = WebhookSecrets()
@@ -43,57 +45,63 @@ class Courier:
         """Calls that were answered 2xx."""
         self._ledger, self._clock = ledger, clock
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=(esp,), name=f"courier {esp}", daemon=True)
+            for esp in EspName
+        ]
         self._http = urllib3.PoolManager(retries=False, timeout=TIMEOUT)
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
+        """A call that is under way is left to end with the process."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(LONGEST_PAUSE_S)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(STOP_S)
         self._http.clear()
         self.secrets.close()
 
     @property
     def is_done(self) -> bool:
         """Whether everything that happened so far was told."""
-        return not self._page()
+        return not any(self._page(esp) for esp in EspName)
 
-    def _run(self) -> None:
+    def _run(self, esp: EspName) -> None:
         pause = 0.1
         while not self._stopping.wait(pause):
             try:
-                pause = 0.01 if self._turn() else 0.1
+                pause = 0.01 if self._turn(esp) else 0.1
             except Exception:  # the top of a thread; what was not told is told again
                 if self._stopping.is_set():
                     return
                 log.warning("webhooks of the simulator could not be posted", exc_info=True)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
 
-    def _turn(self) -> bool:
+    def _turn(self, esp: EspName) -> bool:
         """Tell of one page of mails; whether there was any."""
         run = self._ledger.run
-        mails = self._page() if self.to else []
+        mails = self._page(esp) if self.to else []
         if not mails:
             return False
-        told: dict[EspName, list[Told]] = {}
-        for mail in mails:
-            happened = happenings(mail, self.rates, self.blocks)
-            told.setdefault(mail.esp, []).extend((mail, what) for what in happened)
-        for esp, things in told.items():
-            wanted = things * self.repeat
-            if self.shuffle:
-                random.shuffle(wanted)
-            for post in posts(esp, wanted, self.secrets, run):
-                if not self._deliver(esp, post):
-                    return False
-        self._ledger.note_told(mails[-1].id, run)
+        told: list[Told] = [
+            (mail, what)
+            for mail in mails
+            for what in happenings(mail, self.rates, self.blocks)
+            for _ in range(self.repeat)
+        ]
+        if self.shuffle:
+            random.shuffle(told)
+        for post in posts(esp, told, self.secrets, run):
+            if not self._deliver(esp, post):
+                return False
+        self._ledger.note_told(esp, mails[-1].id, run)
         return True
 
-    def _page(self) -> list[Taken]:
-        return self._ledger.untold(self._clock() - timedelta(seconds=self.delay_s), PAGE)
+    def _page(self, esp: EspName) -> list[Taken]:
+        return self._ledger.untold(esp, self._clock() - timedelta(seconds=self.delay_s), PAGE)
 
     def _deliver(self, esp: EspName, post: Post) -> bool:
         """Until it is answered 2xx, with growing pauses; `False` when told to stop."""

@@ -35,7 +35,11 @@ CREATE TABLE contents (
 );
 """
 
-TOLD = "CREATE TABLE IF NOT EXISTS told (run TEXT NOT NULL, through INTEGER NOT NULL)"
+TOLD = """
+CREATE TABLE IF NOT EXISTS told_of (
+    esp TEXT PRIMARY KEY, run TEXT NOT NULL, through INTEGER NOT NULL
+)
+"""
 """How far events were posted; a ledger of an earlier version has none, and tells of no old mail."""
 
 _MAIL_COLUMNS = (
@@ -115,23 +119,23 @@ class Ledger:
         with self._lock, self._transaction() as connection:
             for table in ("calls", "mails", "contents"):
                 connection.execute(f"DELETE FROM {table}")
-            connection.execute("UPDATE told SET through = 0, run = ?", (secrets.token_hex(6),))
+            connection.execute("UPDATE told_of SET through = 0, run = ?", (secrets.token_hex(6),))
             self._kept.clear()
             self._kept_bytes = 0
 
     @property
     def run(self) -> str:
         """Sets the events of this ledger apart from those of one before it."""
-        return str(self._query("SELECT run FROM told")[0][0])
+        return str(self._query("SELECT run FROM told_of")[0][0])
 
-    def untold(self, before: datetime, limit: int) -> list[Taken]:
-        """Mails of which no events were posted yet, taken before then, the oldest first."""
+    def untold(self, esp: EspName, before: datetime, limit: int) -> list[Taken]:
+        """Mails of an ESP of which no events were posted yet, taken before then, the oldest first."""
         rows = self._query(
             "SELECT mails.id, mails.esp, recipient, send_ref, message_id, rendering_failure, at"
             " FROM mails JOIN calls ON calls.id = call_id"
-            " WHERE mails.id > (SELECT through FROM told) AND at <= :before"
-            " ORDER BY mails.id LIMIT :limit",
-            {"before": before.isoformat(), "limit": limit},
+            " WHERE mails.id > (SELECT through FROM told_of WHERE esp = :esp)"
+            " AND mails.esp = :esp AND at <= :before ORDER BY mails.id LIMIT :limit",
+            {"esp": esp.value, "before": before.isoformat(), "limit": limit},
         )
         return [
             Taken(
@@ -146,11 +150,12 @@ class Ledger:
             for mail_id, esp, recipient, send_ref, message_id, is_failure, at in rows
         ]
 
-    def note_told(self, through: int, run: str) -> None:
+    def note_told(self, esp: EspName, through: int, run: str) -> None:
         """Of a `run` that a reset has ended, nothing: the numbers of mails begin anew."""
         with self._lock, self._transaction() as connection:
             connection.execute(
-                "UPDATE told SET through = max(through, ?) WHERE run = ?", (through, run)
+                "UPDATE told_of SET through = max(through, ?) WHERE esp = ? AND run = ?",
+                (through, esp.value, run),
             )
 
     def mails(
@@ -235,10 +240,11 @@ class Ledger:
         elif version != SCHEMA_VERSION:
             raise ValueError("the mailbox file is of another version; delete it")
         self._connection.executescript(TOLD)
-        self._connection.execute(
-            "INSERT INTO told SELECT ?, coalesce(max(id), 0) FROM mails"
-            " WHERE NOT EXISTS (SELECT 1 FROM told) HAVING NOT EXISTS (SELECT 1 FROM told)",
-            (secrets.token_hex(6),),
+        known = self._connection.execute("SELECT run FROM told_of").fetchone()
+        run = known[0] if known else secrets.token_hex(6)
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO told_of SELECT ?, ?, coalesce(max(id), 0) FROM mails",
+            [(esp.value, run) for esp in EspName],
         )
         kept = self._connection.execute("SELECT mail_id, size FROM contents ORDER BY mail_id")
         self._kept.extend(kept)

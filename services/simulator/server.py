@@ -84,6 +84,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from config.esp_config import EspName
+from config.values import is_loopback
 from services.simulator.control import ControlListener
 from services.simulator.courier import Courier
 from services.simulator.desk import Desk
@@ -311,12 +312,15 @@ class Simulator:
         self._desks[esp].meter.put(limits)
 
     def put_webhooks(self, order: JsonObject) -> None:
-        """Raises TypeError for what there is no such order."""
+        """Raises ValueError or TypeError for what cannot be: nothing leaves this machine."""
         to = order.pop("to", self.courier.to)
-        how = {"rates": Rates(**order.pop("rates"))} if "rates" in order else {}
-        if unknown := order.keys() - {"shuffle", "repeat", "delay_s"}:
-            raise TypeError(f"no such orders: {', '.join(sorted(unknown))}")
-        self.post_webhooks_to(to, **how, **order)
+        if to is not None and not is_loopback(str(to)):
+            raise ValueError("webhooks go to this machine only")
+        rates = Rates(**{name: float(share) for name, share in order.pop("rates", {}).items()})
+        how = {name: parse(order.pop(name)) for name, parse in _ORDERS.items() if name in order}
+        if order:
+            raise TypeError(f"no such orders: {', '.join(sorted(order))}")
+        self.post_webhooks_to(to, rates=rates, **how)
 
     async def put_back(self) -> None:
         self.ledger.reset()
@@ -343,6 +347,9 @@ class Simulator:
             asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
         else:
             self._loop.run_until_complete(work)
+
+
+_ORDERS: dict[str, Callable[[Any], Any]] = {"shuffle": bool, "repeat": int, "delay_s": float}
 
 
 def _simulated(counts: Mapping[EspName, int]) -> dict[EspName, int]:
