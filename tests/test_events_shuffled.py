@@ -38,7 +38,10 @@ from services.event_recorder import record_events
 from services.events import BounceClass, Event, EventKind, SuppressionReason
 from tests.conftest import NOW
 from tests.ledgers import HASH_KEY, Ledgers
+from tests.people import either_database, postgres
 from utils.tokens import send_ref
+
+__all__ = ["either_database", "postgres"]  # fixtures
 
 SENDGRID = EspName.SENDGRID
 MIXED: dict[str, dict[str, Any]] = {
@@ -230,9 +233,11 @@ def _status(names: set[str]) -> str:
     return "active"
 
 
-def test_shuffled_and_repeated_events_come_to_what_their_set_says(database: Database) -> None:
+def test_shuffled_and_repeated_events_come_to_what_their_set_says(
+    either_database: Database,
+) -> None:
     rng = random.Random(20261124)
-    story = begin(database, 600, rng)
+    story = begin(either_database, 600, rng)
     tell(story, rng, times=2, threads=3)
     check(story)
 
