@@ -61,7 +61,12 @@ def test_a_new_person_is_answered_201_and_found_again(client: FlaskClient) -> No
         "created_at": "2026-11-24T12:00:00Z",
         "updated_at": "2026-11-24T12:00:00Z",
     }
-    told = {"subscriber": fields, "suggestion": None, "confirmation": None, "warnings": []}
+    told: dict[str, Any] = {
+        "subscriber": fields,
+        "suggestion": None,
+        "confirmation": None,
+        "warnings": [],
+    }
     assert (added.status_code, added.json) == (201, told)
     for address in ("ann@example.com", "ANN@EXAMPLE.COM", " ann@example.com "):
         found = call(client, "GET", f"/subscribers/{address}")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -41,7 +42,7 @@ def esp() -> Iterator[CannedEsp]:
 
 
 def transport(**options: float) -> Transport:
-    timeouts = {"connect_timeout_s": 0.3, "read_timeout_s": SHORT_S, **options}
+    timeouts: dict[str, Any] = {"connect_timeout_s": 0.3, "read_timeout_s": SHORT_S, **options}
     return Transport(connections=2, hide=("a-key-of-20-characters",), **timeouts)
 
 
