@@ -253,10 +253,8 @@ def main(events: int, seed: int) -> None:
         took, used = time.monotonic() - started, time.process_time() - cpu
         check(story)
         database.close()
-    n = 2 * len(story.events)
-    print(
-        f"seed {seed}: {n} events of {len(story.of_send)} sends in {took:.1f} s, CPU {used:.1f} s"
-    )  # noqa: T201
+    told = f"{2 * len(story.events)} events of {len(story.of_send)} sends"
+    print(f"seed {seed}: {told} in {took:.1f} s, CPU {used:.1f} s")  # noqa: T201
 
 
 if __name__ == "__main__":
