@@ -1,5 +1,7 @@
 """The ESPs as they stand now: who may get mail, who may not and why."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from flask_openapi.blueprint import APIBlueprint
@@ -9,8 +11,10 @@ from api.schemas import Answer
 from api.system import the_system
 from config.esp_config import EspName
 from database import esp_reports
+from database.esp_reports import ProviderWeek
 from services import standing
-from services.esp_manager import why_not
+from services.esp_manager import webhook_warning, why_not
+from services.reputation import ALL_PROVIDERS, Cell, Reputation
 from services.simulator.server import SIMULATED
 from services.standing import Allowance, Standing
 
@@ -37,9 +41,32 @@ class BreakerAnswer(Answer):
     throttled_until: str | None
 
 
+class ProviderReputationAnswer(Answer):
+    """How an ESP stands at one mailbox provider."""
+
+    score: float = Field(description="0 to 100")
+    delivered_7d: int = Field(description="Of the mails sent in the last seven UTC days")
+    blocked_7d: int
+    resting_until: str | None = Field(
+        description="Too much was blocked: until then others carry this mailbox provider's mail"
+    )
+    on_trial: bool = Field(
+        description="It rested, got some mail again, and what became of that is not known yet"
+    )
+
+
 class ReputationAnswer(Answer):
     score: float = Field(description="0 to 100")
     accepted_in_7_days: int
+    by_provider: dict[str, ProviderReputationAnswer]
+
+
+class EventsAnswer(Answer):
+    """What its webhooks tell."""
+
+    last_at: str | None = Field(description="When a genuine call came in last")
+    unheard: int = Field(description="Mails that it accepted since then")
+    unheard_since: str | None
 
 
 class LastErrorAnswer(Answer):
@@ -58,6 +85,8 @@ class EspAnswer(Answer):
     breaker: BreakerAnswer | None = None
     last_error: LastErrorAnswer | None = None
     performance_24h: dict[str, int] | None = None
+    events: EventsAnswer | None = None
+    warnings: list[str] | None = None
 
 
 class EspStatusAnswer(Answer):
@@ -67,14 +96,20 @@ class EspStatusAnswer(Answer):
 
 @api.get("/esp-status", responses={200: EspStatusAnswer})
 def esp_status() -> dict[str, Any]:
-    """Each ESP: whether it may get mail now and why not, quota, breaker, last day."""
+    """Each ESP: whether it may get mail now and why not, reputation, quota, breaker, last day,
+    and whether its events come in."""
     system = the_system()
     now = system.clock()
     with system.database.read() as session:
         standings = standing.load(session, system.esps, now)
         performance = esp_reports.performance_24h(session, now)
+        weeks = esp_reports.weeks(session, now)
     told = [
-        _tell(standings[esp], why_not(standings[esp], now), performance.get(esp))
+        {
+            **_tell(standings[esp], why_not(standings[esp], now), performance.get(esp)),
+            "reputation": _reputation(standings[esp].reputation, weeks.get(esp, {}), now),
+            **_heard(standings[esp], now, system.settings.public_base_url),
+        }
         if esp in standings
         else _not_configured(esp, system.is_sandbox and esp not in SIMULATED)
         for esp in EspName
@@ -93,10 +128,6 @@ def _tell(known: Standing, why: str | None, performance: dict[str, int] | None) 
         "available": why is None,
         "unavailable_because": why,
         "priority": known.priority,
-        "reputation": {
-            "score": round(100 * known.reputation.score, 1),
-            "accepted_in_7_days": known.reputation.accepted_in_window,
-        },
         "quota": {
             "per_second": known.per_second,
             "day": _window(known.day),
@@ -112,6 +143,39 @@ def _tell(known: Standing, why: str | None, performance: dict[str, int] | None) 
         },
         "last_error": last_error,
         "performance_24h": performance or dict.fromkeys(esp_reports.PERFORMANCE, 0),
+    }
+
+
+def _reputation(
+    known: Reputation, week: Mapping[str, ProviderWeek], now: datetime
+) -> dict[str, Any]:
+    by_provider = {}
+    for provider in sorted((known.cells.keys() | week.keys()) - {ALL_PROVIDERS}):
+        cell, fared = known.cells.get(provider, Cell()), week.get(provider, ProviderWeek())
+        until = cell.rests_until if cell.rests_until and cell.rests_until > now else None
+        by_provider[provider] = {
+            "score": round(100 * known.score_at(provider), 1),
+            "delivered_7d": fared.delivered,
+            "blocked_7d": fared.blocked,
+            "resting_until": until.isoformat() if until else None,
+            "on_trial": cell.is_on_trial,
+        }
+    return {
+        "score": round(100 * known.score, 1),
+        "accepted_in_7_days": known.accepted_in_window,
+        "by_provider": by_provider,
+    }
+
+
+def _heard(known: Standing, now: datetime, public_base_url: str) -> dict[str, Any]:
+    warning = webhook_warning(known, now, public_base_url)
+    return {
+        "events": {
+            "last_at": known.last_event_at.isoformat() if known.last_event_at else None,
+            "unheard": known.unheard,
+            "unheard_since": known.unheard_since.isoformat() if known.unheard_since else None,
+        },
+        "warnings": [warning] if warning else [],
     }
 
 

@@ -10,7 +10,7 @@ from config.esp_config import EspName
 from services import standing
 from services.adapters import build_adapter
 from services.base import EspError
-from services.esp_manager import why_not
+from services.esp_manager import webhook_warning, why_not
 
 
 @click.group()
@@ -21,7 +21,7 @@ def esp() -> None:
 @esp.command()
 @as_json
 def status(json: bool) -> None:
-    """Each configured ESP: may it get mail now, and why not; quota and reputation."""
+    """Each configured ESP: may it get mail now, and why not; quota, reputation, events."""
     with opened() as system:
         if system.is_sandbox:
             system.start_simulator()
@@ -37,10 +37,20 @@ def status(json: bool) -> None:
                 "used_today": known.day.used,
                 "daily_limit": known.day.limit,
                 "score": round(100 * known.reputation.score, 1),
+                "closed_to": ", ".join(sorted(known.reputation.closed_to(now))) or None,
+                "last_event_at": known.last_event_at and known.last_event_at.isoformat(),
+                "unheard": known.unheard,
+                "warning": webhook_warning(known, now, system.settings.public_base_url),
             }
             for known in standings.values()
         ]
+    if json:
+        print_json(told)
+        return
+    warnings = [one.pop("warning") for one in told]
     _print(told, json)
+    for warning in filter(None, warnings):
+        console().print(warning)
 
 
 @esp.command()

@@ -42,6 +42,8 @@ class EspConfig:
     suppressions: ClassVar[str] = ""
     """Who reads and fills its own list of addresses that it would not deliver to, a
     `services.suppression_lists.SuppressionList`; "" when nobody can."""
+    webhook_setup: ClassVar[str] = ""
+    """What to do in its console and here so that it tells us of events; `{url}` is where to."""
     key: ClassVar[str]
     """The variable without which the ESP is not used."""
     largest_batch: ClassVar[int]
@@ -107,6 +109,12 @@ class SendGridConfig(EspConfig):
     adapter = "services.sendgrid.SendGridAdapter"
     webhooks = "services.sendgrid_webhooks.SendGridWebhooks"
     suppressions = "services.sendgrid_suppressions.SendGridSuppressions"
+    # https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features
+    webhook_setup = (
+        "Settings > Mail Settings > Event Webhooks: a webhook to {url} with all deliverability "
+        "and engagement events and Signed Event Webhook on; its verification key into "
+        "SENDGRID_WEBHOOK_PUBLIC_KEY; restart; enable it; Test Your Integration must answer 200."
+    )
     key = "SENDGRID_API_KEY"
     largest_batch = 1000
     no_track = 'clicktracking="off"'
@@ -128,6 +136,12 @@ class SesConfig(EspConfig):
     adapter = "services.amazon_ses.SesAdapter"
     webhooks = "services.amazon_ses_webhooks.SesWebhooks"
     suppressions = "services.amazon_ses_suppressions.SesSuppressions"
+    # https://docs.aws.amazon.com/ses/latest/dg/monitor-sending-using-event-publishing-setup.html
+    webhook_setup = (
+        "An SNS topic whose ARN is in SES_SNS_TOPIC_ARNS; in the configuration set named in "
+        "SES_CONFIGURATION_SET an event destination to that topic; restart; then an HTTPS "
+        "subscription of the topic to {url}, raw message delivery off. It is confirmed by itself."
+    )
     key = "AWS_ACCESS_KEY_ID"
     largest_batch = 50
     day_rolls = True
@@ -175,6 +189,12 @@ class PostmarkConfig(EspConfig):
     adapter = "services.postmark.PostmarkAdapter"
     webhooks = "services.postmark_webhooks.PostmarkWebhooks"
     suppressions = "services.postmark_suppressions.PostmarkSuppressions"
+    # https://postmarkapp.com/developer/webhooks/webhooks-overview
+    webhook_setup = (
+        "A user and a long password into POSTMARK_WEBHOOK_USER and POSTMARK_WEBHOOK_PASSWORD; "
+        "restart; then, for each of both message streams, a webhook to {url} with that pair as "
+        "basic auth and delivery, bounce, spam complaint, subscription change, open and click."
+    )
     key = "POSTMARK_API_KEY"
     largest_batch = 500
     no_track = "data-pm-no-track"

@@ -1,10 +1,10 @@
 """Which ESP gets the next batch, and how large it may be: pure functions of standings."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 
-from config.esp_config import EspName
+from config.esp_config import ESPS, EspName
 from config.settings import EspDistribution
 from database.models import BreakerState
 from services.standing import Standing
@@ -13,6 +13,11 @@ ENOUGH_ACCEPTED = 1_000
 """Accepted sends in the window below which reputation excludes nobody: chance, not a record."""
 LOWEST_SCORE = 0.80
 """An ESP that loses more than one mail in five does more harm than waiting does."""
+
+ENOUGH_UNHEARD = 100
+"""So many mails come to some event, unless nobody tells us of any."""
+SILENCE = timedelta(hours=1)
+"""ESPs tell of a delivery within minutes."""
 
 
 def why_not(standing: Standing, now: datetime, *, probing: bool = False) -> str | None:
@@ -103,6 +108,28 @@ def batch_size(standing: Standing, *, most: int) -> int:
     if standing.left is not None:
         sizes.append(standing.left)
     return min(sizes)
+
+
+def webhook_silence(standing: Standing, now: datetime) -> str | None:
+    """What there is to say of an ESP that takes mails and tells of none; `None`: it tells."""
+    since = standing.unheard_since
+    if standing.unheard < ENOUGH_UNHEARD or since is None or now - since < SILENCE:
+        return None
+    return f"accepted {standing.unheard} mails since {_clock(since)} and told of none of them"
+
+
+def webhook_warning(standing: Standing, now: datetime, public_base_url: str) -> str | None:
+    """The same with what to do about it."""
+    silence = webhook_silence(standing, now)
+    if silence is None:
+        return None
+    setup = webhook_setup(standing.esp, public_base_url)
+    return f"{standing.esp} {silence}: is its webhook set up? {setup}".rstrip()
+
+
+def webhook_setup(esp: EspName, public_base_url: str) -> str:
+    """The steps after which an ESP tells this installation of events."""
+    return ESPS[esp].webhook_setup.format(url=f"{public_base_url}/engagement-webhook/{esp}")
 
 
 def _draw(standing: Standing, rng: Random) -> float:

@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 
 from database.models import WebhookEvent
 from lists.tiers import retier
+from services import standing
+from services.esp_manager import webhook_warning
 from services.suppression_sync import pull_all
 from services.system import System
 
@@ -17,6 +19,7 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 60.0
 PULL_EVERY = timedelta(hours=6)
+WARN_EVERY = timedelta(hours=1)
 PAYLOADS_KEPT = timedelta(days=30)
 ROWS = 1_000
 """In one transaction, so that nobody waits long for it."""
@@ -31,6 +34,7 @@ class Housekeeper:
         self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
         self._forgotten_through: datetime | None = None
         self._pulled_at: datetime | None = None
+        self._warned_at: datetime | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -49,6 +53,8 @@ class Housekeeper:
         ):
             self._pulled_at = now
             self._pull()
+        if self._warned_at is None or now - self._warned_at >= WARN_EVERY:
+            self._warn_of_silence(now)
 
     def _run(self) -> None:
         while not self._stopping.wait(EVERY_S):
@@ -71,6 +77,15 @@ class Housekeeper:
             through, n = forget_payloads(session, now - PAYLOADS_KEPT, self._forgotten_through)
         self._forgotten_through = through
         return n
+
+    def _warn_of_silence(self, now: datetime) -> None:
+        with self._system.database.read() as session:
+            standings = standing.load(session, self._system.esps, now)
+        for known in standings.values():
+            warning = webhook_warning(known, now, self._system.settings.public_base_url)
+            if warning:
+                self._warned_at = now
+                log.warning("%s", warning)
 
     def _pull(self) -> None:
         for pulled in pull_all(self._system):

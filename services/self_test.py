@@ -14,11 +14,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from config.esp_config import EspConfig, EspName
 from database.models import Segment
 from list_manager import Person, add_subscriber, find_subscriber, unsubscribe
-from services import trial
+from services import standing, trial
 from services.adapters import build_adapter
 from services.base import EspError
 from services.content import prepared
 from services.demo import MAILING
+from services.esp_manager import webhook_setup, webhook_silence
 from services.system import System
 from utils.addresses import normalise
 from utils.dns.lookup import Found, Resolver
@@ -60,6 +61,7 @@ def run(system: System) -> Iterator[Finding]:
         )
     for config in system.esps.values():
         yield esp(config)
+    yield from silences(system)
     yield from dns(system.settings.sending_domain, Resolver(system.settings.dns_nameservers))
     yield dry_run(system)
 
@@ -151,6 +153,21 @@ def esp(config: EspConfig) -> Finding:
             ),
         )
     return Finding(what=what, verdict=Verdict.PASS, found=account.detail or "answers")
+
+
+def silences(system: System) -> Iterator[Finding]:
+    """ESPs that take mail and never tell what became of it."""
+    now = system.clock()
+    with system.database.read() as session:
+        standings = standing.load(session, system.esps, now)
+    for known in standings.values():
+        if silence := webhook_silence(known, now):
+            yield Finding(
+                what=f"{known.esp} events",
+                verdict=Verdict.WARN,
+                found=silence,
+                remedy=webhook_setup(known.esp, system.settings.public_base_url),
+            )
 
 
 def dns(domain: str, resolver: Resolver) -> Iterator[Finding]:

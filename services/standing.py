@@ -60,6 +60,8 @@ class Standing:
     unheard: int = 0
     """Sends that it accepted since it last told of any, and since when."""
     unheard_since: datetime | None = None
+    last_event_at: datetime | None = None
+    """When a genuine webhook call of it came in last."""
 
     @property
     def left(self) -> int | None:
@@ -196,6 +198,7 @@ def _standing(
         reputation=reputation,
         unheard=state.unheard,
         unheard_since=state.unheard_since,
+        last_event_at=state.last_event_at,
     )
 
 

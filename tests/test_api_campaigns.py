@@ -551,11 +551,13 @@ def esp_told(esp: EspName, **known: Any) -> dict[str, Any]:
         "available": True,
         "unavailable_because": None,
         "priority": SIMULATED.index(esp) + 1,
-        "reputation": {"score": 98.0, "accepted_in_7_days": 0},
+        "reputation": {"score": 98.0, "accepted_in_7_days": 0, "by_provider": {}},
         "quota": {"per_second": None, "day": DAY, "month": MONTH},
         "breaker": {"state": "closed", "failures": 0, "open_until": None, "throttled_until": None},
         "last_error": None,
         "performance_24h": FIGURES,
+        "events": {"last_at": None, "unheard": 0, "unheard_since": None},
+        "warnings": [],
         **known,
     }
 
@@ -600,13 +602,14 @@ def test_a_used_up_quota_is_told_with_the_time_it_turns(database: Database, cloc
         SENDGRID,
         available=False,
         unavailable_because="daily limit of 2 used, until 2026-11-25 00:00:00 UTC",
-        reputation={"score": 98.2, "accepted_in_7_days": 2},
+        reputation={"score": 98.2, "accepted_in_7_days": 2, "by_provider": {}},
         quota={
             "per_second": None,
             "day": {**DAY, "used": 2, "limit": 2, "remaining": 0},
             "month": {**MONTH, "used": 2, "limit": 10, "remaining": 8},
         },
         performance_24h={**FIGURES, "calls": 1, "accepted": 2},
+        events={"last_at": None, "unheard": 2, "unheard_since": "2026-11-24T12:00:00+00:00"},
     )
     assert told["ses"]["quota"]["day"] == {**SES_DAY, "used": 1}
 
@@ -625,7 +628,7 @@ def test_an_open_breaker_is_told_with_the_error_that_opened_it(at: Office) -> No
         available=False,
         quota={"per_second": None, "day": {**DAY, **credits}, "month": MONTH},
         unavailable_because=f"rests until 2026-11-24 12:01:00 UTC after: {error}",
-        reputation={"score": 93.3, "accepted_in_7_days": 0},
+        reputation={"score": 93.3, "accepted_in_7_days": 0, "by_provider": {}},
         breaker={
             "state": "open",
             "failures": 1,
