@@ -352,6 +352,7 @@ def test_what_the_page_has_people_type_works(installation: Installation) -> None
     installation.call("/add-subscriber", {"email": "ann@example.com"})
     sent = json.loads(installation.call("/send-campaign", {"subject": "News", "text": "Hello"}))
     assert (sent["status"], sent["planned"]) == ("sent", 1)
+    wait_until(lambda: '"delivered":1' in installation.call("/campaigns/1"), "the delivery")
 
     back_up, look = blocks(section("Backup"), "sh")
     installation.run(back_up)
@@ -371,8 +372,11 @@ def test_what_the_page_has_people_type_works(installation: Installation) -> None
 
     api = {"API": f"http://127.0.0.1:{installation.port}", "KEY": API_KEY}
     seen, replay = blocks(section("Do events arrive?"), "sh")
-    assert '"accepted":1' in installation.run(seen, **api)
-    assert "Replayed 0 events." in installation.run(replay)
+    said = installation.run(seen, **api)
+    assert '"delivered":1' in said
+    for name in ("delivery", "events", "last_at", "unheard", "unheard_since", "warnings"):
+        assert (f'"{name}":' in said, f"`{name}`" in section("Do events arrive?")) == (True, True)
+    assert re.search(r"Replayed [1-9]\d* events", installation.run(replay))
     [person] = blocks(section("A person's data"), "sh")
     assert json.loads(installation.run(person, **api))["email"] == "ann@example.com"
     assert json.loads(installation.call("/subscriber-stats"))["total"] == 0
