@@ -10,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
-from sqlalchemy import Row, and_, literal_column, or_, select
+from sqlalchemy import Row, Select, Table, and_, bindparam, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from database.models import EmailSend, TallyKind, WebhookEvent
@@ -24,11 +25,21 @@ from services.events import EventKind
 CROWD = 5
 """So many recipients touched from one place, with one program, within a minute of each other."""
 MINUTE = timedelta(seconds=60)
-SPANS_PER_QUERY = 100
+SPANS_PER_QUERY, FEW_SPANS = 100, 8
 
 TOUCHES = (EventKind.OPENED, EventKind.CLICKED)
 # The partial index is used only where the statement says the very words of its condition.
-_IS_TOUCH = WebhookEvent.kind.in_([literal_column("'opened'"), literal_column("'clicked'")])
+_EVENTS = cast("Table", WebhookEvent.__table__)
+_IS_TOUCH = _EVENTS.c.kind.in_([literal_column("'opened'"), literal_column("'clicked'")])
+_TOUCHES_OF = select(
+    _EVENTS.c.id,
+    _EVENTS.c.send_id,
+    _EVENTS.c.kind,
+    _EVENTS.c.occurred_at,
+    _EVENTS.c.agent,
+    _EVENTS.c.link,
+    _EVENTS.c.origin,
+).where(_EVENTS.c.send_id.in_(bindparam("sends", expanding=True)), _IS_TOUCH)
 
 
 _Row = Row[*tuple[Any, ...]]
@@ -137,17 +148,7 @@ def _verdict(
 def _touches(session: Session, send_ids: Collection[int]) -> Mapping[int, list[_Row]]:
     found: dict[int, list[_Row]] = defaultdict(list)
     for some in slices(sorted(send_ids)):
-        rows = session.execute(
-            select(
-                WebhookEvent.id,
-                WebhookEvent.send_id,
-                WebhookEvent.kind,
-                WebhookEvent.occurred_at,
-                WebhookEvent.agent,
-                WebhookEvent.link,
-                WebhookEvent.origin,
-            ).where(WebhookEvent.send_id.in_(some), _IS_TOUCH)
-        )
+        rows = session.connection().execute(_TOUCHES_OF, {"sends": some})
         for row in rows:
             found[row.send_id].append(row)
     return found
@@ -177,20 +178,9 @@ class _Crowds:
         ]
         found: dict[int, list[_Row]] = defaultdict(list)
         for some in slices(spans, SPANS_PER_QUERY):
-            near = or_(
-                *(
-                    and_(WebhookEvent.origin == origin, WebhookEvent.occurred_at.between(*span))
-                    for origin, span in some
-                )
-            )
-            for row in session.execute(
-                select(
-                    WebhookEvent.id,
-                    WebhookEvent.send_id,
-                    WebhookEvent.origin,
-                    WebhookEvent.occurred_at,
-                ).where(near)
-            ):
+            places = FEW_SPANS if len(some) <= FEW_SPANS else SPANS_PER_QUERY
+            near = session.connection().execute(_near(places), _said(some, places))
+            for row in near:
                 found[row.origin].append(row)
         for rows in found.values():
             yield sorted(rows, key=lambda row: row.occurred_at)
@@ -213,6 +203,34 @@ class _Crowds:
                 self.before.add(row.id)
             if with_new and not without:
                 self.drawn_in.add(row.send_id)
+
+
+_Span = tuple[int, tuple[datetime, datetime]]
+"""An origin, and a stretch of time."""
+
+
+# To build one takes longer than all else that is done about crowds, so there are two sizes.
+@lru_cache
+def _near(n: int) -> Select[Any]:
+    """The touches in `n` spans."""
+    c = _EVENTS.c
+    spans = (
+        and_(
+            c.origin == bindparam(f"origin{i}"),
+            c.occurred_at.between(bindparam(f"first{i}"), bindparam(f"last{i}")),
+        )
+        for i in range(n)
+    )
+    return select(c.id, c.send_id, c.origin, c.occurred_at).where(or_(*spans))
+
+
+def _said(spans: Sequence[_Span], places: int) -> dict[str, Any]:
+    """Its parameters; the last span stands in all places that are left."""
+    said: dict[str, Any] = {}
+    for i in range(places):
+        origin, (first, last) = spans[min(i, len(spans) - 1)]
+        said |= {f"origin{i}": origin, f"first{i}": first, f"last{i}": last}
+    return said
 
 
 def _spans(times: Sequence[datetime]) -> list[tuple[datetime, datetime]]:

@@ -44,6 +44,13 @@ _READ = [
     _PEOPLE.c[name]
     for name in ("id", "email_key", "email_hash", "status", "consent_at", "created_at", *_KEPT)
 ]
+_LOCKED_BY_ID, _LOCKED_BY_KEY = (
+    select(*_READ)
+    .where(column.in_(bindparam("some", expanding=True)))
+    .order_by(_PEOPLE.c.id)
+    .with_for_update()
+    for column in (_PEOPLE.c.id, _PEOPLE.c.email_key)
+)
 _UPDATE = (
     update(_PEOPLE)
     .where(_PEOPLE.c.id == bindparam("person"))
@@ -116,13 +123,12 @@ def _locked(
     """The people of these sends, and whoever has an address now that must not be written to."""
     found: dict[int, Person] = {}
     keys = {one.email_key for one in told if one.event.suppress and one.email_key}
-    for column, wanted in (
-        (Subscriber.id, sorted({one for one in ids if one is not None})),
-        (Subscriber.email_key, sorted(keys)),
+    for locked, wanted in (
+        (_LOCKED_BY_ID, sorted({one for one in ids if one is not None})),
+        (_LOCKED_BY_KEY, sorted(keys)),
     ):
         for some in slices(wanted):
-            rows = select(*_READ).where(column.in_(some)).order_by(Subscriber.id)
-            for row in session.execute(rows.with_for_update()):
+            for row in session.connection().execute(locked, {"some": some}):
                 found.setdefault(row.id, Person.of(row))
     return found
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from database.models import EmailSend
@@ -14,25 +14,31 @@ from utils.addresses import InvalidAddress, normalise
 from utils.tokens import email_hash, is_our_send_ref, read_send_ref
 
 IDS_PER_QUERY = 500
-_COLUMNS = (
-    EmailSend.id,
-    EmailSend.campaign_id,
-    EmailSend.subscriber_id,
-    EmailSend.email_key,
-    EmailSend.mailbox_provider,
-    EmailSend.status,
-    EmailSend.esp,
-    EmailSend.batch_id,
-    EmailSend.attempt,
-    EmailSend.claimed_at,
-    EmailSend.esp_message_id,
-    EmailSend.delivery,
-    EmailSend.delivered_at,
-    EmailSend.heard,
-    EmailSend.interest,
-    EmailSend.opened,
-    EmailSend.clicked,
-    EmailSend.unsubscribed,
+_SENDS = cast("Table", EmailSend.__table__)
+_LOCKED = (
+    select(
+        _SENDS.c.id,
+        _SENDS.c.campaign_id,
+        _SENDS.c.subscriber_id,
+        _SENDS.c.email_key,
+        _SENDS.c.mailbox_provider,
+        _SENDS.c.status,
+        _SENDS.c.esp,
+        _SENDS.c.batch_id,
+        _SENDS.c.attempt,
+        _SENDS.c.claimed_at,
+        _SENDS.c.esp_message_id,
+        _SENDS.c.delivery,
+        _SENDS.c.delivered_at,
+        _SENDS.c.heard,
+        _SENDS.c.interest,
+        _SENDS.c.opened,
+        _SENDS.c.clicked,
+        _SENDS.c.unsubscribed,
+    )
+    .where(_SENDS.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(_SENDS.c.id)
+    .with_for_update()
 )
 
 
@@ -76,9 +82,7 @@ def locked_sends(session: Session, ids: Collection[int]) -> dict[int, SendRow]:
     return {
         row.id: row
         for some in slices(sorted(ids))
-        for row in session.execute(
-            select(*_COLUMNS).where(EmailSend.id.in_(some)).order_by(EmailSend.id).with_for_update()
-        )
+        for row in session.connection().execute(_LOCKED, {"ids": some})
     }
 
 

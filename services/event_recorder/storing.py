@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any, cast
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import Connection, Table, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -34,6 +34,10 @@ _RESTORE = (
     )
 )
 
+_ADD = sqlite.insert(_EVENTS).on_conflict_do_nothing(index_elements=["esp", "event_key"])
+_LAST = select(func.coalesce(func.max(_EVENTS.c.id), 0))
+_SINCE = select(_EVENTS.c.id, _EVENTS.c.event_key).where(_EVENTS.c.id > bindparam("last"))
+
 
 def store(session: Session, esp: EspName, told: Iterable[Told], now: datetime) -> list[Told]:
     """Add the events that are not there yet, and return those with the ids of their rows."""
@@ -43,17 +47,26 @@ def store(session: Session, esp: EspName, told: Iterable[Told], now: datetime) -
     # In one order for all writers, so that two calls with the same events never wait for
     # each other in a circle.
     rows = [_row(esp, by_key[key], now) for key in sorted(by_key)]
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = (
-        dialect.insert(WebhookEvent)
-        .on_conflict_do_nothing(index_elements=["esp", "event_key"])
-        .returning(WebhookEvent.id, WebhookEvent.event_key)
-    )
+    connection = session.connection()
+    added = _add_postgresql if connection.dialect.name == "postgresql" else _add_sqlite
     new = []
-    for row in session.execute(statement, rows):
-        by_key[row.event_key].id = row.id
-        new.append(by_key[row.event_key])
+    for event_id, key in added(connection, rows):
+        by_key[key].id = event_id
+        new.append(by_key[key])
     return new
+
+
+def _add_postgresql(connection: Connection, rows: list[dict[str, Any]]) -> Iterable[Any]:
+    once = postgresql.insert(_EVENTS).on_conflict_do_nothing(index_elements=["esp", "event_key"])
+    return connection.execute(once.returning(_EVENTS.c.id, _EVENTS.c.event_key), rows)
+
+
+def _add_sqlite(connection: Connection, rows: list[dict[str, Any]]) -> Iterable[Any]:
+    """There is one writer at a time, so ids above the last one are ours. With RETURNING the
+    statement would be built anew for each call, which takes longer than all else."""
+    last = connection.execute(_LAST).scalar_one()
+    connection.execute(_ADD, rows)
+    return connection.execute(_SINCE, {"last": last})
 
 
 def store_again(session: Session, esp: EspName, told: Iterable[Told], now: datetime) -> None:
