@@ -6,7 +6,7 @@ event up, Postmark stops at 403). Whatever may pass is a 503, so that the ESP tr
 
 import logging
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any
 
 from flask import request
 from flask_openapi.blueprint import APIBlueprint
@@ -31,7 +31,7 @@ RETRY_AFTER = {"Retry-After": "60"}
 
 
 class WebhookPath(Path):
-    esp: Literal["sendgrid", "ses", "postmark"]
+    esp: EspName
 
 
 class RecordedAnswer(Answer):
@@ -67,7 +67,7 @@ def take() -> tuple[dict[str, int], int]:
 def take_of(path: WebhookPath) -> tuple[dict[str, int], int]:
     """Takes every event of that ESP, which must pass that ESP's own check: SendGrid's
     signature, that of SNS for SES, the user and password of Postmark."""
-    return _take(EspName(path.esp))
+    return _take(path.esp)
 
 
 def _esp_by_headers() -> EspName:

@@ -37,8 +37,8 @@ class EspConfig:
 
     adapter: ClassVar[str]
     """Who talks to it. Only the name: SDKs are heavy (boto3 takes 0.4 s to import)."""
-    webhooks: ClassVar[str]
-    """Who reads its webhooks, a `services.events.WebhookReader`; only the name, too."""
+    webhooks: ClassVar[str] = ""
+    """Who reads its webhooks, a `services.events.WebhookReader`; "" when nobody can."""
     suppressions: ClassVar[str] = ""
     """Who reads and fills its own list of addresses that it would not deliver to, a
     `services.suppression_lists.SuppressionList`; "" when nobody can."""

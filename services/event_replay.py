@@ -40,7 +40,7 @@ def replay(system: System, *, esp: EspName | None, since: datetime) -> Iterator[
 def _readers(system: System) -> dict[EspName, WebhookReader]:
     """To read a payload that was shown to be genuine takes no secret, so any settings do."""
     bare = sandbox_esps(system.settings, dict.fromkeys(EspName, "http://127.0.0.1:9"))
-    return {name: build_webhook_reader(config) for name, config in bare.items()}
+    return {name: build_webhook_reader(one) for name, one in bare.items() if one.webhooks}
 
 
 def _page(system: System, esp: EspName | None, since: datetime, after: int) -> Sequence[_Row]:

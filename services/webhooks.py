@@ -86,6 +86,8 @@ class Webhooks:
         if esp not in self._readers:
             if esp not in self._esps:
                 raise NotConfigured(f"{esp} has no key: see .env.example")
+            if not self._esps[esp].webhooks:
+                raise NotConfigured(f"nobody reads the webhooks of {esp} yet")
             self._readers[esp] = build_webhook_reader(self._esps[esp])
         return self._readers[esp]
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from config.settings import ROOT
+from tests.web import API_KEY, SECRET_KEY
 
 DOCUMENT = ROOT / "docs" / "adding-an-esp.md"
 MOST_PLACES = 6
@@ -70,13 +71,13 @@ class Project:
 
     root: Path
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, **environ: str) -> str:
         """Run a Python program in it; what it printed. Fails with all it said."""
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.root,
             # Nothing of this process's own settings.
-            env={"PATH": os.environ["PATH"], "HOME": str(self.root)},
+            env={"PATH": os.environ["PATH"], "HOME": str(self.root), **environ},
             capture_output=True,
             text=True,
             check=False,
@@ -143,6 +144,17 @@ def test_what_was_written_has_types_and_the_layout_of_the_rest(project: Project)
     project.run("-m", "mypy", "--strict", *written)
     project.run("-m", "ruff", "check", *written)
     project.run("-m", "ruff", "format", "--check", *written)
+
+
+def test_an_esp_whose_webhooks_nobody_reads_keeps_no_event_of_others_from_a_replay(
+    project: Project, tmp_path: Path
+) -> None:
+    database = f"sqlite:///{tmp_path}/email.db"
+    said = project.run(
+        *("cli.py", "events", "replay"),
+        **{"API_KEY": API_KEY, "SECRET_KEY": SECRET_KEY, "DATABASE_URL": database},
+    )
+    assert said == "Replayed 0 events.\n"
 
 
 @pytest.mark.timeout(400)
