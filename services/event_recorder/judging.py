@@ -148,7 +148,7 @@ def _verdict(
 def _touches(session: Session, send_ids: Collection[int]) -> Mapping[int, list[_Row]]:
     found: dict[int, list[_Row]] = defaultdict(list)
     for some in slices(sorted(send_ids)):
-        rows = session.connection().execute(_TOUCHES_OF, {"sends": some})
+        rows = session.connection().execute(_TOUCHES_OF, {"sends": some}).all()
         for row in rows:
             found[row.send_id].append(row)
     return found
@@ -179,7 +179,7 @@ class _Crowds:
         found: dict[int, list[_Row]] = defaultdict(list)
         for some in slices(spans, SPANS_PER_QUERY):
             places = FEW_SPANS if len(some) <= FEW_SPANS else SPANS_PER_QUERY
-            near = session.connection().execute(_near(places), _said(some, places))
+            near = session.connection().execute(_near(places), _said(some, places)).all()
             for row in near:
                 found[row.origin].append(row)
         for rows in found.values():

@@ -22,11 +22,12 @@ from lists.suppression import NewSuppression, suppress_all
 from lists.tiers import count_tiers
 from services.event_recorder.judging import Judged, last_interest_of
 from services.event_recorder.resolving import Told, slices
-from services.event_recorder.sends import BIT, SendChange
+from services.event_recorder.sends import BIT, SendChange, bit_of
 from services.events import BounceClass, SuppressionReason
 from utils.tokens import email_hash
 
 _PEOPLE = cast("Table", Subscriber.__table__)
+_OF_PERSON = BIT["delivered"] | BIT["soft_bounced"]
 _KEPT = (
     "interest",
     "interest_mails",
@@ -105,7 +106,10 @@ def note_people(
     now: datetime,
 ) -> None:
     """Write what events say about the people they are about, in a fixed order of locks."""
-    people = _locked(session, {c.send.subscriber_id for c in changes}, told)
+    judged = list(judged)
+    concerned = {c.send.subscriber_id for c in changes if _is_of_person(c)}
+    concerned |= {one.change.send.subscriber_id for one in judged}
+    people = _locked(session, concerned, told)
     for change in changes:
         if person := _person(people, change.send):
             _note_send(person, change)
@@ -115,6 +119,11 @@ def note_people(
     softs = _soft_bounces(session, esp, people, changes)
     _write(session, people.values(), now)
     suppress_all(session, [*_asked_for(esp, people, told, hash_key), *softs], now)
+
+
+def _is_of_person(change: SendChange) -> bool:
+    """Whether its events say something of whoever got it, judged touches aside."""
+    return change.has_arrived or any(bit_of(one) & _OF_PERSON for one in change.told)
 
 
 def _locked(
@@ -128,7 +137,7 @@ def _locked(
         (_LOCKED_BY_KEY, sorted(keys)),
     ):
         for some in slices(wanted):
-            for row in session.connection().execute(locked, {"some": some}):
+            for row in session.connection().execute(locked, {"some": some}).all():
                 found.setdefault(row.id, Person.of(row))
     return found
 

@@ -82,7 +82,7 @@ def locked_sends(session: Session, ids: Collection[int]) -> dict[int, SendRow]:
     return {
         row.id: row
         for some in slices(sorted(ids))
-        for row in session.connection().execute(_LOCKED, {"ids": some})
+        for row in session.connection().execute(_LOCKED, {"ids": some}).all()
     }
 
 

@@ -66,7 +66,7 @@ def _add_sqlite(connection: Connection, rows: list[dict[str, Any]]) -> Iterable[
     statement would be built anew for each call, which takes longer than all else."""
     last = connection.execute(_LAST).scalar_one()
     connection.execute(_ADD, rows)
-    return connection.execute(_SINCE, {"last": last})
+    return connection.execute(_SINCE, {"last": last}).all()
 
 
 def store_again(session: Session, esp: EspName, told: Iterable[Told], now: datetime) -> None:
