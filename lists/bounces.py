@@ -37,7 +37,7 @@ class SoftVerdict:
 def soft_verdict(softs: Sequence[datetime], last_delivered_at: datetime | None) -> SoftVerdict:
     """What becomes of an address, from the times of its soft bounces in any order, repeated or not.
 
-    `last_delivered_at` is the newest delivery, open or click: bounces up to it are forgotten.
+    `last_delivered_at` is the newest delivery: bounces up to it are forgotten.
     Five within 30 days on three days bring a rest of 30 days, and so do three in a row over
     more than two weeks, as mailings slower than weekly have them. Bounces during the rest
     are of mails that were on their way, and do not count; the first after it is the last.

@@ -71,7 +71,8 @@ def resolve(session: Session, events: Iterable[Event], hash_key: bytes) -> list[
 
     A send is credited only by a reference that this installation gave to it, together with
     the address it went to: another installation at the same account, or a database that was
-    restored and gave the same id again, credits and suppresses nobody.
+    restored and gave the same id again, credits nobody. What such an event says of an address
+    is another matter: `people` believes it of people on our list.
     """
     read = [(event, event.send_ref and read_send_ref(event.send_ref)) for event in events]
     sends = locked_sends(session, {ref[0] for _, ref in read if ref})
