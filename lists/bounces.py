@@ -6,6 +6,7 @@ Facts 5.5. A function of the set of bounces: whoever records one more asks again
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 REST = timedelta(days=30)
 """How long nobody writes to the address before it gets one more try."""
@@ -13,6 +14,8 @@ REST = timedelta(days=30)
 _BOUNCES = 5
 _DAYS = 3
 _WINDOW = timedelta(days=30)
+
+_DISABLED_WINDOW = timedelta(days=7)
 
 _SLOW_BOUNCES = 3
 _SLOW_SPAN = timedelta(days=15)
@@ -54,6 +57,12 @@ def soft_verdict(softs: Sequence[datetime], last_delivered_at: datetime | None) 
         elif at >= until:
             return _verdict([*counted, at], None, permanent=True)
     return _verdict(counted, until)
+
+
+def is_disabled(refusals: Sequence[datetime]) -> bool:
+    """Whether a mailbox that was refused as disabled (5.2.1) at these times is gone: twice
+    within a week."""
+    return any(later - earlier <= _DISABLED_WINDOW for earlier, later in pairwise(sorted(refusals)))
 
 
 def _is_enough(counted: Sequence[datetime]) -> bool:

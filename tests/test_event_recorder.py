@@ -285,7 +285,29 @@ def soft_and_hard(hook: Hook) -> list[Event]:
     ]
 
 
-SETS = [life_and_death, a_scanner, a_hasty_click, a_crowd, soft_bounces, soft_and_hard]
+def disabled(hook: Hook) -> list[Event]:
+    """Twice within a week is for good; a delivery between does not make the mailbox work."""
+    return [
+        *(
+            hook.event(EventKind.BOUNCED, after=n * timedelta(days=4), code="5.2.1", **SOFT)
+            for n in range(2)
+        ),
+        hook.event(EventKind.DELIVERED, after=timedelta(days=1)),
+        hook.event(EventKind.BOUNCED, person=1, code="5.2.1", **SOFT),
+        hook.event(EventKind.BOUNCED, person=1, after=timedelta(days=9), code="5.2.1", **SOFT),
+    ]
+
+
+def test_a_mailbox_that_is_disabled_twice_within_a_week_is_gone(hook: Hook) -> None:
+    hook.tell(*disabled(hook))
+    assert (hook.reasons(), hook.status(), hook.status(1)) == (
+        ["hard_bounce"],
+        "bounced",
+        "active",
+    )
+
+
+SETS = [life_and_death, a_scanner, a_hasty_click, a_crowd, soft_bounces, soft_and_hard, disabled]
 
 
 @pytest.mark.parametrize("events_of", SETS)

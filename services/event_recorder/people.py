@@ -16,7 +16,7 @@ from database.models import (
     Subscriber,
     SubscriberStatus,
 )
-from lists.bounces import soft_verdict
+from lists.bounces import is_disabled, soft_verdict
 from lists.engagement import Interest, decayed_sum, tier_at
 from lists.suppression import NewSuppression, suppress_all
 from lists.tiers import count_tiers
@@ -57,6 +57,10 @@ _UPDATE = (
     .where(_PEOPLE.c.id == bindparam("person"))
     .values({name: bindparam(f"new_{name}") for name in _KEPT})
 )
+
+
+DISABLED = "5.2.1"
+"""The status of a mailbox that is there and takes nothing."""
 
 
 @dataclass(slots=True)
@@ -211,13 +215,19 @@ def _soft_bounces(
         if has_woken or change.times_of(BIT["soft_bounced"]):
             concerned[person.row.id] = person
     times: dict[int, list[datetime]] = {person: [] for person in concerned}
+    disabled: dict[int, list[datetime]] = {person: [] for person in concerned}
     for some in slices(sorted(concerned)):
-        rows = select(Bounce.subscriber_id, Bounce.occurred_at).where(
+        rows = select(Bounce.subscriber_id, Bounce.occurred_at, Bounce.code).where(
             Bounce.subscriber_id.in_(some), Bounce.bounce_class == BounceClass.SOFT
         )
         for row in session.execute(rows):
             times[row.subscriber_id].append(row.occurred_at)
-    return [_rest(esp, concerned[person_id], times[person_id]) for person_id in sorted(times)]
+            if row.code == DISABLED:
+                disabled[row.subscriber_id].append(row.occurred_at)
+    return [
+        *(_rest(esp, concerned[person], times[person]) for person in sorted(times)),
+        *(_gone(esp, concerned[p], at) for p, at in sorted(disabled.items()) if is_disabled(at)),
+    ]
 
 
 def _rest(esp: EspName, person: Person, softs: Sequence[datetime]) -> NewSuppression:
@@ -237,6 +247,18 @@ def _rest(esp: EspName, person: Person, softs: Sequence[datetime]) -> NewSuppres
         evidence=f"{verdict.count} soft bounces on {verdict.days} days since the last delivery",
         until=None if verdict.permanent else verdict.until or over,
         subscriber_id=person.row.id,
+        happened_at=verdict.last_at,
+    )
+
+
+def _gone(esp: EspName, person: Person, refusals: Sequence[datetime]) -> NewSuppression:
+    return NewSuppression(
+        email_hash=person.row.email_hash,
+        reason=SuppressionReason.HARD_BOUNCE,
+        source=esp.value,
+        evidence=f"refused as disabled ({DISABLED}) {len(refusals)} times, twice within a week",
+        subscriber_id=person.row.id,
+        happened_at=max(refusals),
     )
 
 
