@@ -1,0 +1,125 @@
+"""Programs under measurement: started, asked, timed and stopped."""
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.settings import ROOT
+
+API_KEY = "5up3r-Random-Key-For-Benches-9182"
+START_WITHIN_S = 30.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running program; its process group holds all its processes."""
+
+    port: int
+    group: int
+
+    def cpu_s(self) -> float:
+        """CPU seconds that its processes have used, in user code and in the kernel."""
+        return sum(_cpu_s(stat) for stat in _stats() if int(stat[2]) == self.group)
+
+    def call(
+        self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] = {}
+    ) -> tuple[int, bytes]:
+        """One call with the API key, on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            connection.request(
+                method, target, body, {"Authorization": f"Bearer {API_KEY}", **headers}
+            )
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def running(command: Sequence[str], environ: Mapping[str, str], port: int) -> Iterator[Server]:
+    """Until the block ends; begins when `/readyz` says 200."""
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=dict(environ),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        server = Server(port, process.pid)
+        ends_at = time.monotonic() + START_WITHIN_S
+        while not _is_ready(server):
+            if process.poll() is not None or time.monotonic() > ends_at:
+                raise RuntimeError(f"{command} did not start")
+            time.sleep(0.05)
+        yield server
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def ours(
+    database: Path, public_key: str, port: int, sendgrid_url: str = "http://127.0.0.1:9"
+) -> tuple[list[str], dict[str, str]]:
+    """`app.py` in live mode: command and environment. Nothing of this machine's own settings."""
+    names = re.findall(r"^([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    return [sys.executable, "app.py"], {
+        **dict.fromkeys(names, ""),
+        "PATH": os.environ["PATH"],
+        "SENDING_MODE": "live",
+        "DATABASE_URL": f"sqlite:///{database}",
+        "API_KEY": API_KEY,
+        "SECRET_KEY": "An0ther-Random-Secret-Of-Forty-Characters-Or-More",
+        "PORT": str(port),
+        "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
+        "FROM_EMAIL": "news@example.com",
+        "POSTAL_ADDRESS": "Example Ltd, 1 Example Street",
+        "SENDGRID_API_KEY": "SG.a-key-for-benches",
+        "SENDGRID_BASE_URL": sendgrid_url,
+        "SENDGRID_WEBHOOK_PUBLIC_KEY": public_key,
+        "SENDGRID_BATCH_SIZE": "1000",
+    }
+
+
+def peer(app: str, port: int) -> tuple[list[str], dict[str, str]]:
+    """The same server as ours (one process, 64 threads) with another app."""
+    gunicorn = ["-k", "gthread", "-w", "1", "--threads", "64", "--keep-alive", "15"]
+    place = ["-b", f"127.0.0.1:{port}", "--no-control-socket"]
+    return [sys.executable, "-m", "gunicorn", *gunicorn, *place, app], {"PATH": os.environ["PATH"]}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_ready(server: Server) -> bool:
+    try:
+        return server.call("GET", "/readyz")[0] == 200
+    except OSError:
+        return False
+
+
+def _stats() -> Iterator[list[str]]:
+    """`/proc/<pid>/stat` of every process, from the state on: see proc(5)."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            yield (process / "stat").read_text().rpartition(")")[2].split()
+
+
+def _cpu_s(stat: list[str]) -> float:
+    return (int(stat[11]) + int(stat[12])) / _TICKS

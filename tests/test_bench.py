@@ -1,0 +1,38 @@
+"""The benchmarks run to their end, and what they compare comes to the same."""
+
+from pathlib import Path
+
+from bench import stats, webhooks
+from bench.importing import bare, ours, verdicts, write_file
+
+
+def test_ours_and_the_peer_count_the_same_from_the_same_webhooks(tmp_path: Path) -> None:
+    found = webhooks.compare(tmp_path, 2_000, {1: 3, 100: 2}, 2)
+    [counted] = found["what ours and the peer counted"]
+    assert counted["webhook_events"] == 2 * 2 * (3 + 200)
+    assert min(counted[name] for name in ("delivered", "bounced", "opened", "clicked")) > 0
+    sides = [(row["clients"], row["batch"], row["side"]) for row in found["webhooks"]]
+    expected = [(c, b, s) for c in (1, 4) for b in (1, 100) for s in ("ours", "orm", "limit")]
+    assert sides == expected
+
+
+def test_webhooks_come_in_while_a_campaign_is_sent(tmp_path: Path) -> None:
+    rows = webhooks.beside_a_campaign(tmp_path, 1_000)
+    assert [row["of"] for row in rows] == ["webhook events/s", "emails/s"]
+    assert all(row["alone"] and row["both"] for row in rows)
+
+
+def test_an_import_and_the_limit_add_the_same_people(tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    write_file(file, 300)
+    assert [side(file, tmp_path / f"{side.__name__}.db") for side in (ours, bare, verdicts)] == [
+        300,
+        300,
+        300,
+    ]
+
+
+def test_each_page_of_figures_is_asked_for_over_both_ledgers() -> None:
+    found = stats.run(200, small=100, times=2)
+    assert [row["page"] for row in found["pages"]] == list(stats.PAGES)
+    assert all(row["ratio"] > 0 for row in found["pages"])
