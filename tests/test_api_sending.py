@@ -144,7 +144,7 @@ def test_one_key_makes_one_campaign_however_often_and_at_once_it_is_sent(
     add_people(client, 5)
 
     def post(_: int) -> TestResponse:
-        with create_app(system=system).test_client() as another:
+        with client.application.test_client() as another:
             return send(another, {"Idempotency-Key": "one"})
 
     with ThreadPoolExecutor(12) as threads:
