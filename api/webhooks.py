@@ -96,7 +96,7 @@ def _take(esp: EspName) -> tuple[dict[str, int], int]:
         ) from error
     except (OperationalError, HTTPException):
         raise
-    except Exception as error:
+    except Exception as error:  # a 500 would be an answer for good; the ESP shall try again
         log.exception("a webhook call cannot be recorded", extra={"esp": esp.value})
         raise Problem("unavailable", "It cannot be recorded now.", headers=RETRY_AFTER) from error
     if recorded is None:

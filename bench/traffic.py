@@ -63,7 +63,9 @@ class Traffic:
         return len(self._events)
 
     def calls(self, n: int, size: int) -> list[Call]:
-        """The next `n` calls of `size` events each; `ValueError` when all was told."""
+        """The next `n` calls of `size` events each; `ValueError` when too little is left."""
+        if self.left < n * size:
+            raise ValueError(f"{self.left} events left for {n} calls of {size}: more --people")
         return [self._call([self._events.pop() for _ in range(size)]) for _ in range(n)]
 
     def _call(self, events: list[dict[str, Any]]) -> Call:

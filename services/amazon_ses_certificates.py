@@ -70,7 +70,7 @@ class Certificates:
         if is_ours:
             try:
                 attempt.result.set_result(self._load(url))
-            except BaseException as error:
+            except BaseException as error:  # the threads that wait must hear of it, too
                 attempt.result.set_exception(error)
                 raise
         try:
