@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import request
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import Field
+from pydantic import Field, field_validator
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
@@ -32,6 +32,13 @@ RETRY_AFTER = {"Retry-After": "60"}
 
 class WebhookPath(Path):
     esp: EspName
+
+    @field_validator("esp", mode="before")
+    @classmethod
+    def _is_there(cls, name: str) -> str:
+        if name not in set(EspName):
+            raise Problem("not-found", f"No such ESP; there are {', '.join(EspName)}.")
+        return name
 
 
 class RecordedAnswer(Answer):
@@ -66,7 +73,7 @@ def take() -> tuple[dict[str, int], int]:
 @api.post("/engagement-webhook/<esp>", responses={**RESPONSES, 404: ProblemAnswer})
 def take_of(path: WebhookPath) -> tuple[dict[str, int], int]:
     """Takes every event of that ESP, which must pass that ESP's own check: SendGrid's
-    signature, that of SNS for SES, the user and password of Postmark."""
+    signature, that of SNS for SES, the user and password of Postmark. 404: no such ESP."""
     return _take(path.esp)
 
 

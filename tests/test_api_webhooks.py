@@ -169,8 +169,14 @@ def test_an_esp_that_is_not_set_up_is_asked_to_try_again(
     assert problem(answer)["type"] == "/problems/unavailable"
 
 
-def test_an_esp_that_we_do_not_know_is_not_there(client: FlaskClient) -> None:
-    assert post(client, "/bounce-webhook/mailgun", sendgrid_call()).status_code in (404, 422)
+@pytest.mark.parametrize(
+    "path", [f"{path}/{name}" for path in PATHS for name in ("mailgun", "SES")]
+)
+def test_an_esp_that_we_do_not_know_is_not_there(client: FlaskClient, path: str) -> None:
+    answer = post(client, path, sendgrid_call())
+    told = problem(answer)
+    assert (answer.status_code, told["type"]) == (404, "/problems/not-found")
+    assert told["detail"] == "No such ESP; there are sendgrid, ses, postmark."
 
 
 @pytest.mark.parametrize(
