@@ -5,10 +5,9 @@ are kept with each event, so nothing has to be recomputed as time goes by: `Inte
 later moment follows from `Interest` as stored, and so does the moment its tier changes.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from math import inf
+from math import inf, log2, sqrt
 from typing import Any
 
 from sqlalchemy import Row
@@ -35,10 +34,9 @@ _BOUNDS = {
     tier: (least - 0.5 if least else -inf, above - 0.5)
     for (least, tier), above in zip(_TIERS, (inf, *(least for least, _ in _TIERS)), strict=False)
 }
-_DAY = timedelta(days=1)
-_MINUTE = 1 / 1440
-_MAIL_DAYS = MAIL_HALF_LIFE / _DAY
-_HORIZON = 3650.0
+_HORIZON = 0.5 ** (timedelta(days=3650) / MAIL_HALF_LIFE)
+_NEAR = 1e-6
+"""Relative: a little more than ten seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,52 +56,78 @@ class Interest:
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """The unrounded score in days from now, without penalty.
+    """The unrounded score, without penalty, by what is `left` of today's sums: 1 now, 0 at last.
 
-    Recency halves in 45 days and the sums in 90, so it is a function of one decaying
-    number: it falls, or rises towards that of a person of whom nothing is known, or falls
-    and then rises, but never more than that.
+    Recency halves in 45 days and the sums in 90, so it is a function of that one number. As
+    it goes down, the score falls, or rises towards that of a person of whom nothing is known,
+    or falls and then rises, but never more than that.
     """
 
     recency: float
     positive: float
     mails: float
 
-    def at(self, day: float) -> float:
-        left: float = 0.5 ** (day / _MAIL_DAYS)
+    def at(self, left: float) -> float:
         rate = (1 + self.positive * left) / (5 + self.mails * left)
         return 60 * self.recency * left * left + 80 * min(0.5, rate)
 
+    def _slope(self, left: float) -> float:
+        rest = 5 + self.mails * left
+        slope = 120 * self.recency * left
+        if 1 + self.positive * left < 0.5 * rest:
+            slope += 80 * (5 * self.positive - self.mails) / (rest * rest)
+        return slope
+
     def leaves(self, low: float, high: float, start: float, end: float) -> float | None:
-        """The first day when it is not within these bounds, if it is at `start`."""
-
-        def is_within(day: float) -> bool:
-            return low <= self.at(day) < high
-
+        """What is left when the score is first not within these bounds, if it is at `start`."""
         turn = self._turn(start, end)
         for first, last in ((start, turn), (turn, end)):
-            if not is_within(last):
-                return _end_of(is_within, first, last)
+            score = self.at(last)
+            if not low <= score < high:
+                return self._crossing(low if score < low else high, first, last)
         return None
 
     def _turn(self, start: float, end: float) -> float:
-        """Where it stops falling: where its derivative by what is left is 0."""
+        """Where it stops falling: where its slope is 0."""
         forgiven = self.mails - 5 * self.positive
         if forgiven <= 0:
             return end
-
-        def falls(day: float) -> bool:
-            left: float = 0.5 ** (day / _MAIL_DAYS)
-            return 1.5 * self.recency * left * (5 + self.mails * left) ** 2 > forgiven
-
-        if not falls(start):
+        steepness = 1.5 * self.recency
+        if steepness * start * (5 + self.mails * start) ** 2 <= forgiven:
             return start
-        return end if falls(end) else _end_of(falls, start, end)
+        left = start
+        # Newton's method for a convex function, from above: it comes down and stays above.
+        while True:
+            rest = 5 + self.mails * left
+            excess = steepness * left * rest * rest - forgiven
+            step = excess / (steepness * rest * (rest + 2 * self.mails * left))
+            left -= step
+            if step <= _NEAR * left:
+                return max(left, end)
+
+    def _crossing(self, bound: float, first: float, last: float) -> float:
+        """Where it passes the bound between `first`, which is on the one side, and `last`:
+        Newton's method, halving the days wherever that leaves the stretch."""
+        below = self.at(last) < bound
+        left = first
+        while first > last * (1 + _NEAR):
+            off = self.at(left) - bound
+            if (off < 0) == below:
+                last = left
+            else:
+                first = left
+            slope = self._slope(left)
+            guess = left - off / slope if slope else 0.0
+            is_near = abs(guess - left) <= _NEAR * left
+            if is_near and last <= guess <= first:
+                return max(last, guess * (1 - _NEAR))
+            left = guess if last < guess < first else sqrt(first * last)
+        return last
 
 
 def score(interest: Interest, now: datetime) -> int:
     """0 (nothing for long) to 100 (clicks everything)."""
-    return max(0, round(_curve(interest, now).at(0)) - _penalty(interest, now))
+    return max(0, round(_curve(interest, now).at(1.0)) - _penalty(interest, now))
 
 
 def score_of(person: Subscriber, now: datetime) -> int:
@@ -115,29 +139,31 @@ def tier_of(points: int) -> EngagementTier:
 
 
 def tier_until(interest: Interest, now: datetime) -> datetime | None:
-    """When the score leaves the tier it is in at `now` if nothing happens; to a minute.
+    """When the score leaves the tier it is in at `now` if nothing happens; to a minute, and
+    never earlier.
 
     `None`: not within ten years. People who did little are forgiven as their unread mails age,
     so a score may also rise. Where a time lies after `now` (another clock), this is a guess.
     """
-    curve = _curve(interest, now)
-    low, high = _BOUNDS[tier_of(score(interest, now))]
-    penalty = _penalty(interest, now)
-    start = 0.0
-    if penalty and interest.soft_bounced_at is not None:
-        start = (interest.soft_bounced_at + SOFT_BOUNCE_WINDOW - now) / _DAY
-        found = curve.leaves(low + penalty, high + penalty, 0.0, start)
-        if found is not None:
-            return now + timedelta(days=found)
-        if not low <= curve.at(start) < high:
-            return interest.soft_bounced_at + SOFT_BOUNCE_WINDOW
-    found = curve.leaves(low, high, start, _HORIZON)
-    return None if found is None else now + timedelta(days=found)
+    return tier_at(interest, now)[1]
 
 
 def tier_at(interest: Interest, now: datetime) -> tuple[EngagementTier, datetime | None]:
     """The tier, and until when: what is kept of a person who is written to."""
-    return tier_of(score(interest, now)), tier_until(interest, now)
+    curve, penalty = _curve(interest, now), _penalty(interest, now)
+    tier = tier_of(max(0, round(curve.at(1.0)) - penalty))
+    low, high = _BOUNDS[tier]
+    start = 1.0
+    if penalty and interest.soft_bounced_at is not None:
+        forgotten = interest.soft_bounced_at + SOFT_BOUNCE_WINDOW
+        start = _halved(now, forgotten, MAIL_HALF_LIFE)
+        found = curve.leaves(low + penalty, high + penalty, 1.0, start)
+        if found is not None:
+            return tier, _when(found, now)
+        if not low <= curve.at(start) < high:
+            return tier, forgotten
+    found = curve.leaves(low, high, start, _HORIZON)
+    return tier, None if found is None else _when(found, now)
 
 
 INTEREST_COLUMNS = (
@@ -223,13 +249,5 @@ def _penalty(interest: Interest, now: datetime) -> int:
     return SOFT_BOUNCE_PENALTY * interest.soft_bounces if recent else 0
 
 
-def _end_of(holds: Callable[[float], bool], first: float, last: float) -> float:
-    """Where something that holds on day `first`, and not on `last`, ends: to a minute, and
-    on the side where it does not."""
-    while last - first > _MINUTE:
-        middle = (first + last) / 2
-        if holds(middle):
-            first = middle
-        else:
-            last = middle
-    return last
+def _when(left: float, now: datetime) -> datetime:
+    return now - MAIL_HALF_LIFE * log2(left)
