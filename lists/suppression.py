@@ -12,7 +12,17 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    and_,
+    bindparam,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.roles import ExpressionElementRole
 
@@ -163,7 +173,7 @@ def _row(new: NewSuppression, now: datetime) -> dict[str, Any]:
     return {**row, "created_at": now}
 
 
-def _holds(row: Any, email_hash: Any, now: datetime) -> ColumnElement[bool]:
+def _holds(row: Any, email_hash: Any, now: Any) -> ColumnElement[bool]:
     """`row` is a suppression of this address that holds at `now`."""
     later = aliased(Suppression)
     taken_back = exists().where(
@@ -189,11 +199,8 @@ def _held(
     """What holds for these addresses, by reason, and until when (`None`: for good)."""
     found: dict[tuple[bytes, SuppressionReason], datetime | None] = {}
     for some in _slices(sorted(hashes)):
-        row = aliased(Suppression)
-        holding = select(row.email_hash, row.reason, row.until).where(
-            row.email_hash.in_(some), _holds(row, row.email_hash, now)
-        )
-        for email_hash, reason, until in session.execute(holding):
+        said = {"hashes": some, "now": now}
+        for email_hash, reason, until in session.connection().execute(_HELD, said):
             before = found.get((email_hash, reason), until)
             found[email_hash, reason] = before and until and max(before, until)
     return found
@@ -203,12 +210,23 @@ def _lifts(session: Session, hashes: Collection[bytes]) -> dict[bytes, datetime]
     """When the people of these addresses last confirmed that they want our mail again."""
     found: dict[bytes, datetime] = {}
     for some in _slices(sorted(hashes)):
-        lifts = select(Suppression.email_hash, Suppression.created_at).where(
-            Suppression.email_hash.in_(some), Suppression.reason == SuppressionReason.LIFTED
-        )
-        for email_hash, at in session.execute(lifts.order_by(Suppression.id)):
+        for email_hash, at in session.connection().execute(_LIFTS, {"hashes": some}):
             found[email_hash] = at
     return found
+
+
+# Every call of a webhook asks for both: to build them takes longer than to run them.
+_HASHES: BindParameter[bytes] = bindparam("hashes", expanding=True)
+_ROW = aliased(Suppression)
+_NOW = bindparam("now", type_=Suppression.__table__.c.until.type)
+_HELD = select(_ROW.email_hash, _ROW.reason, _ROW.until).where(
+    _ROW.email_hash.in_(_HASHES), _holds(_ROW, _ROW.email_hash, _NOW)
+)
+_LIFTS = (
+    select(Suppression.email_hash, Suppression.created_at)
+    .where(Suppression.email_hash.in_(_HASHES), Suppression.reason == SuppressionReason.LIFTED)
+    .order_by(Suppression.id)
+)
 
 
 def _says_more(

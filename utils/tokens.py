@@ -7,6 +7,7 @@ the rest of the ledger.
 
 import hashlib
 import hmac
+import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 HASH_BYTES = 16
 REF_CHARS = 64
 """More than the longest reference; what ESPs hand back may be anybody's, of any length."""
+_REF = re.compile(r"([0-9]+)-([0-9]+)-")
 _REF_MAC_BYTES = 8
 _LINK_MAC_BYTES = 16
 _LINK = struct.Struct(f">{HASH_BYTES}sQQ")
@@ -35,12 +37,9 @@ def send_ref(hash_key: bytes, *, campaign_id: int, send_id: int, attempt: int) -
 
 def read_send_ref(ref: str) -> tuple[int, int] | None:
     """(send id, attempt) as a reference says them; `is_our_send_ref` tells if they are ours."""
-    if len(ref) > REF_CHARS:
+    if len(ref) > REF_CHARS or (found := _REF.match(ref)) is None:
         return None
-    parts = ref.split("-", 2)
-    if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts[:2]):
-        return None
-    send_id, attempt = int(parts[0]), int(parts[1])
+    send_id, attempt = int(found[1]), int(found[2])
     return (send_id, attempt) if max(send_id, attempt) < 2**63 else None
 
 
