@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
@@ -38,7 +38,7 @@ PATIENCE = timedelta(hours=6)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fare:
-    """How one mail fared, as far as one call told."""
+    """How a mail fared, as far as one call told, or several alike."""
 
     mailbox_provider: str
     claimed_at: datetime
@@ -46,6 +46,7 @@ class Fare:
     delivered: bool
     failure: float
     """1: held against the ESP; less for a delay; 0 otherwise."""
+    n: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +133,11 @@ def note_fares(session: Session, esp: EspName, fares: Sequence[Fare], now: datet
     for fare in fares:
         cell, at = rows[fare.mailbox_provider], min(fare.claimed_at, now)
         if fare.delivered or fare.failure:
-            _add(cell, at, successes=int(fare.delivered), failures=fare.failure)
+            _add(cell, at, successes=fare.n * fare.delivered, failures=fare.n * fare.failure)
             _note_outcome(cell, fare)
         if fare.failure:
-            _add(rows[ALL_PROVIDERS], at, successes=-fare.failure, failures=fare.failure)
+            failures = fare.n * fare.failure
+            _add(rows[ALL_PROVIDERS], at, successes=-failures, failures=failures)
     for name in names[:-1]:
         _end_window(rows[name], now)
 
@@ -157,12 +159,15 @@ def note_claimed(
 
 def note_heard(session: Session, esp: EspName, now: datetime) -> None:
     """A genuine webhook call of the ESP came in."""
-    session.execute(
-        update(EspState)
-        .where(EspState.esp == esp)
-        .values(last_event_at=now, unheard=0, unheard_since=None)
-        .execution_options(synchronize_session="fetch")
-    )
+    session.execute(_HEARD, {"carrier": esp, "now": now})
+
+
+_HEARD = (
+    update(EspState)
+    .where(EspState.esp == bindparam("carrier"))
+    .values(last_event_at=bindparam("now"), unheard=0, unheard_since=None)
+    .execution_options(synchronize_session="fetch")
+)
 
 
 def note_unheard(session: Session, esp: EspName, accepted: int, now: datetime) -> None:
@@ -227,8 +232,8 @@ def _left(age: timedelta) -> float:
 def _note_outcome(cell: EspPerformance, fare: Fare) -> None:
     is_of_window = cell.window_from is None or fare.claimed_at >= cell.window_from
     if is_of_window and (fare.delivered or fare.failure == 1):
-        cell.window_outcomes += 1
-        cell.window_blocks += fare.failure == 1
+        cell.window_outcomes += fare.n
+        cell.window_blocks += fare.n * (fare.failure == 1)
 
 
 def _end_window(cell: EspPerformance, now: datetime) -> None:

@@ -6,6 +6,7 @@ whatever comes first, late or twice. Only the rests of an ESP at one mailbox pro
 on the order: they are a reaction, like a breaker.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from services.event_recorder.fares import note_performance
 from services.event_recorder.judging import judge_touches
 from services.event_recorder.people import note_people
 from services.event_recorder.resolving import Told, resolve
-from services.event_recorder.sends import SendChange, change_of
+from services.event_recorder.sends import SendChange, change_of, step_of
 from services.event_recorder.storing import note_reports, store, store_again
 from services.event_recorder.writing import write_counts, write_sends
 from services.events import Event, EventKind
@@ -79,11 +80,12 @@ def _apply(
     changes = _changes(told)
     judged = judge_touches(session, changes, told)
     ordered = [changes[send_id] for send_id in sorted(changes)]
+    steps = Counter(map(step_of, ordered))
     write_sends(session, esp, ordered, now)
-    write_counts(session, esp, ordered, judged, now)
+    write_counts(session, esp, steps, judged, now)
     note_reports(session, esp, told, now)
     note_people(session, esp, ordered, judged, told, hash_key=hash_key, now=now)
-    note_performance(session, esp, ordered, now)
+    note_performance(session, esp, steps, now)
 
 
 def _changes(told: Iterable[Told]) -> dict[int, SendChange]:

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, cast
 
 from sqlalchemy import Row, Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
+from database.bulk import Bulk
 from database.models import (
     Bounce,
     EngagementTier,
@@ -52,10 +54,12 @@ _LOCKED_BY_ID, _LOCKED_BY_KEY = (
     .with_for_update()
     for column in (_PEOPLE.c.id, _PEOPLE.c.email_key)
 )
-_UPDATE = (
+_kept = attrgetter(*_KEPT)
+_UPDATE = Bulk(
     update(_PEOPLE)
     .where(_PEOPLE.c.id == bindparam("person"))
-    .values({name: bindparam(f"new_{name}") for name in _KEPT})
+    .values({name: bindparam(f"new_{name}") for name in _KEPT}),
+    ("person", *(f"new_{name}" for name in _KEPT)),
 )
 
 
@@ -72,7 +76,7 @@ class Person:
 
     @classmethod
     def of(cls, row: Row[*tuple[Any, ...]]) -> "Person":
-        return cls(row, {name: getattr(row, name) for name in _KEPT})
+        return cls(row, dict(zip(_KEPT, _kept(row), strict=True)))
 
     def add_interest(self, at: datetime, *, positive: float, mails: int) -> None:
         """`at` is when the mail was sent, so that the order of events does not matter."""
@@ -267,16 +271,13 @@ def _write(session: Session, people: Iterable[Person], now: datetime) -> None:
     moved: Counter[EngagementTier] = Counter()
     rows = []
     for person in sorted(people, key=lambda one: one.row.id):
-        if all(getattr(person.row, name) == value for name, value in person.values.items()):
+        if tuple(person.values.values()) == _kept(person.row):
             continue
         if person.row.tier is not None and person.row.status is SubscriberStatus.ACTIVE:
             tier, until = tier_at(person.interest, now)
             person.values |= {"tier": tier, "tier_until": until}
-            moved.update({person.row.tier: -1})
-            moved.update({tier: 1})
-        rows.append(
-            {"person": person.row.id} | {f"new_{n}": value for n, value in person.values.items()}
-        )
-    if rows:
-        session.connection().execute(_UPDATE, rows)
+            moved[person.row.tier] -= 1
+            moved[tier] += 1
+        rows.append((person.row.id, *person.values.values()))
+    _UPDATE.run(session.connection(), rows)
     count_tiers(session, moved)

@@ -95,8 +95,10 @@ def slices(items: Sequence[Any], size: int = IDS_PER_QUERY) -> Iterator[Sequence
 def _told(
     event: Event, ref: tuple[int, int] | None, sends: dict[int, SendRow], hash_key: bytes
 ) -> Told:
-    key = _key(event.address)
     send = sends.get(ref[0]) if ref else None
+    # Nearly all name the address as we know it, and to look into one takes its time.
+    is_known = send is not None and event.address == send.email_key
+    key = event.address if is_known else _key(event.address)
     if send is None or ref is None or not event.send_ref:
         return Told(event, key, None)
     if not is_our_send_ref(hash_key, event.send_ref, campaign_id=send.campaign_id):

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row
 
@@ -85,6 +85,20 @@ class SendChange:
     opened: bool
     clicked: bool
 
+    @property
+    def says_more(self) -> bool:
+        """Whether what was heard of it is more than what is stored."""
+        send = self.send
+        known = (send.heard, send.delivered_at, send.esp_message_id)
+        return (self.heard, self.delivered_at, self.message_id) != known
+
+    @property
+    def differs(self) -> bool:
+        """Whether its reader did other than what is stored."""
+        send = self.send
+        known = (send.unsubscribed, send.interest, send.opened, send.clicked)
+        return (self.unsubscribed, self.interest, self.opened, self.clicked) != known
+
     def times_of(self, bit: int) -> list[datetime]:
         """When these events say that it happened, were it not for the first time."""
         return [one.event.occurred_at for one in self.told if bit_of(one) == bit]
@@ -138,6 +152,36 @@ def _settles(send: Row[*tuple[Any, ...]], attempt: int) -> bool:
     return bool(send.status is SendStatus.SENDING and attempt == send.attempt)
 
 
+class Step(NamedTuple):
+    """What a change adds to counters; most changes of a call make one of a few steps."""
+
+    campaign_id: int
+    mailbox_provider: str
+    claimed_at: datetime | None
+    first: int
+    is_first_bounce: bool
+    opened: int
+    clicked: int
+    unsubscribed: int
+    settled: SendStatus | None
+    """The status that it had until now, where it turns out to be accepted."""
+
+
+def step_of(change: SendChange) -> Step:
+    send = change.send
+    return Step(
+        send.campaign_id,
+        send.mailbox_provider,
+        send.claimed_at,
+        change.first,
+        bool(change.first & BOUNCED) and not send.heard & BOUNCED,
+        change.opened - send.opened,
+        change.clicked - send.clicked,
+        change.unsubscribed - send.unsubscribed,
+        send.status if change.is_settled else None,
+    )
+
+
 @dataclass(slots=True)
 class Counts:
     """What changes add to the counters of campaigns and of the ESP's days."""
@@ -145,33 +189,27 @@ class Counts:
     campaigns: dict[int, Counter[str]] = field(default_factory=dict)
     tallies: Counter[tuple[int, TallyKind, str]] = field(default_factory=Counter)
 
-    def add(self, esp: EspName, change: SendChange) -> None:
-        send = change.send
-        counter = self.campaigns.setdefault(send.campaign_id, Counter())
-        where = f"{esp.value}/{send.mailbox_provider}"
-        if change.first:
-            for bit, kind in TALLIED:
-                if change.first & bit:
-                    self.tallies[send.campaign_id, kind, where] += 1
-            counter["delivered"] += bool(change.first & BIT["delivered"])
-            counter["complained"] += bool(change.first & BIT["complained"])
-            counter["bounced"] += bool(change.first & BOUNCED) and not send.heard & BOUNCED
+    def add(self, esp: EspName, step: Step, n: int) -> None:
+        """`n` changes made this step."""
+        counter = self.campaigns.setdefault(step.campaign_id, Counter())
+        where = f"{esp.value}/{step.mailbox_provider}"
+        for bit, kind in TALLIED:
+            if step.first & bit:
+                self.tallies[step.campaign_id, kind, where] += n
+        counter["delivered"] += n * bool(step.first & BIT["delivered"])
+        counter["complained"] += n * bool(step.first & BIT["complained"])
+        counter["bounced"] += n * step.is_first_bounce
         for name, kind in _FLAGS:
-            if by := getattr(change, name) - getattr(send, name):
-                counter[name] += by
-                self.tallies[send.campaign_id, kind, where] += by
-        self._add_settled(esp, change, counter)
-
-    def _add_settled(self, esp: EspName, change: SendChange, counter: Counter[str]) -> None:
-        send = change.send
-        if change.is_settled:
-            counter[send.status.value] -= 1
-            counter["accepted"] += 1
-            self.tallies[send.campaign_id, TallyKind.ACCEPTED, esp.value] += 1
-            where = f"{esp.value}/{send.mailbox_provider}"
-            self.tallies[send.campaign_id, TallyKind.CARRIED, where] += 1
-            if send.status is SendStatus.QUEUED:
-                self.tallies[send.campaign_id, TallyKind.CLAIMED, esp.value] += 1
+            by = n * getattr(step, name)
+            counter[name] += by
+            self.tallies[step.campaign_id, kind, where] += by
+        if step.settled is not None:
+            counter[step.settled.value] -= n
+            counter["accepted"] += n
+            self.tallies[step.campaign_id, TallyKind.ACCEPTED, esp.value] += n
+            self.tallies[step.campaign_id, TallyKind.CARRIED, where] += n
+            if step.settled is SendStatus.QUEUED:
+                self.tallies[step.campaign_id, TallyKind.CLAIMED, esp.value] += n
 
     def add_judged(self, esp: EspName, change: SendChange, by: dict[TallyKind, int]) -> None:
         """What machines did on a reader's behalf, as far as it was not known before."""

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
+from database.bulk import Bulk
 from database.day_kinds import COMPLAINT, bounce_kind
 from database.models import Bounce, Complaint, WebhookEvent
 from lists.counters import count_reports
@@ -19,22 +20,22 @@ from services.event_recorder.resolving import Told, slices
 from services.events import BounceClass, Event, EventKind
 from utils.addresses import mailbox_provider
 
+_Row = tuple[Any, ...]
 _EVENTS = cast("Table", WebhookEvent.__table__)
-_RESTORE = (
+_MEANING = (
+    *("kind", "occurred_at", "send_id", "campaign_id", "subscriber_id"),
+    *("agent", "link", "origin"),
+)
+_COLUMNS = ("esp", "event_key", "received_at", "payload", *_MEANING)
+_RESTORE = Bulk(
     update(_EVENTS)
     .where(_EVENTS.c.id == bindparam("row"))
-    .values(
-        {
-            name: bindparam(name)
-            for name in (
-                *("kind", "occurred_at", "send_id", "campaign_id", "subscriber_id"),
-                *("agent", "link", "origin"),
-            )
-        }
-    )
+    .values({name: bindparam(name) for name in _MEANING}),
+    ("row", *_MEANING),
 )
-
-_ADD = sqlite.insert(_EVENTS).on_conflict_do_nothing(index_elements=["esp", "event_key"])
+_ADD = Bulk(
+    sqlite.insert(_EVENTS).on_conflict_do_nothing(index_elements=["esp", "event_key"]), _COLUMNS
+)
 _LAST = select(func.coalesce(func.max(_EVENTS.c.id), 0))
 _SINCE = select(_EVENTS.c.id, _EVENTS.c.event_key).where(_EVENTS.c.id > bindparam("last"))
 
@@ -56,16 +57,17 @@ def store(session: Session, esp: EspName, told: Iterable[Told], now: datetime) -
     return new
 
 
-def _add_postgresql(connection: Connection, rows: list[dict[str, Any]]) -> Iterable[Any]:
+def _add_postgresql(connection: Connection, rows: list[_Row]) -> Iterable[Any]:
     once = postgresql.insert(_EVENTS).on_conflict_do_nothing(index_elements=["esp", "event_key"])
-    return connection.execute(once.returning(_EVENTS.c.id, _EVENTS.c.event_key), rows)
+    said = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    return connection.execute(once.returning(_EVENTS.c.id, _EVENTS.c.event_key), said)
 
 
-def _add_sqlite(connection: Connection, rows: list[dict[str, Any]]) -> Iterable[Any]:
+def _add_sqlite(connection: Connection, rows: list[_Row]) -> Iterable[Any]:
     """There is one writer at a time, so ids above the last one are ours. With RETURNING the
     statement would be built anew for each call, which takes longer than all else."""
     last = connection.execute(_LAST).scalar_one()
-    connection.execute(_ADD, rows)
+    _ADD.run(connection, rows)
     return connection.execute(_SINCE, {"last": last}).all()
 
 
@@ -80,9 +82,7 @@ def store_again(session: Session, esp: EspName, told: Iterable[Told], now: datet
             one = by_id[row.id]
             is_same = one.send is not None and row.send_id == one.send.id
             one.was_counted = row.kind in TOUCHES and is_same
-    rows = [{"row": one.id, **_meaning(one)} for one in by_id.values()]
-    if rows:
-        session.connection().execute(_RESTORE, rows)
+    _RESTORE.run(session.connection(), [(one.id, *_meaning(one)) for one in by_id.values()])
 
 
 def note_reports(session: Session, esp: EspName, told: Iterable[Told], now: datetime) -> None:
@@ -107,37 +107,29 @@ def _day(at: datetime, now: datetime) -> date:
     return min(at, now).date()
 
 
-def _row(esp: EspName, one: Told, now: datetime) -> dict[str, Any]:
-    return {
-        "esp": esp,
-        "event_key": one.event.key,
-        "received_at": now,
-        "payload": None if one.names_nobody else one.event.payload,
-        **_meaning(one),
-    }
+def _row(esp: EspName, one: Told, now: datetime) -> _Row:
+    payload = None if one.names_nobody else one.event.payload
+    return (esp, one.event.key, now, payload, *_meaning(one))
 
 
-def _meaning(one: Told) -> dict[str, Any]:
+def _meaning(one: Told) -> _Row:
     event, send = one.event, one.send
-    return {
-        "kind": event.kind,
-        "occurred_at": event.occurred_at,
-        "send_id": send.id if send is not None else None,
-        "campaign_id": send.campaign_id if send is not None else None,
-        "subscriber_id": send.subscriber_id if send is not None else None,
-        **(_touch(event) if event.kind in TOUCHES else _NO_TOUCH),
-    }
+    about = (None, None, None)
+    if send is not None:
+        about = (send.id, send.campaign_id, send.subscriber_id)
+    touch = _touch(event) if event.kind in TOUCHES else _NO_TOUCH
+    return (event.kind, event.occurred_at, *about, *touch)
 
 
-_NO_TOUCH = {"agent": None, "link": None, "origin": None}
+_NO_TOUCH = (None, None, None)
 
 
-def _touch(event: Event) -> dict[str, Any]:
-    return {
-        "agent": agent_of(event.kind, event.user_agent, event.ip, event.is_machine).value,
-        "link": link_hash(event.url) if event.url else None,
-        "origin": origin_hash(event.user_agent, event.ip),
-    }
+def _touch(event: Event) -> _Row:
+    return (
+        agent_of(event.kind, event.user_agent, event.ip, event.is_machine).value,
+        link_hash(event.url) if event.url else None,
+        origin_hash(event.user_agent, event.ip),
+    )
 
 
 def _report(esp: EspName, one: Told) -> dict[str, Any]:

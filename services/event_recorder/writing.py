@@ -1,13 +1,14 @@
 """Write what events make of sends, and what that adds to the counters of campaigns."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy import Table, bindparam, update
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
+from database.bulk import Bulk
 from database.models import (
     BatchState,
     Campaign,
@@ -20,26 +21,23 @@ from database.models import (
 )
 from database.upsert import add_to
 from services.event_recorder.judging import Judged
-from services.event_recorder.sends import Counts, SendChange
+from services.event_recorder.sends import Counts, SendChange, Step
 from services.ledger.finish import finish
 from services.standing import hour_of, reserve_quota
 
 _SENDS = cast("Table", EmailSend.__table__)
-_UPDATE = (
-    update(_SENDS)
-    .where(_SENDS.c.id == bindparam("send"))
-    .values(
-        heard=bindparam("new_heard"),
-        delivery=bindparam("new_delivery"),
-        delivered_at=bindparam("new_delivered_at"),
-        esp_message_id=bindparam("new_message_id"),
-        unsubscribed=bindparam("new_unsubscribed"),
-        interest=bindparam("new_interest"),
-        opened=bindparam("new_opened"),
-        clicked=bindparam("new_clicked"),
+_HEARD = ("heard", "delivery", "delivered_at", "esp_message_id")
+_JUDGED = ("unsubscribed", "interest", "opened", "clicked")
+_NOTE_HEARD, _NOTE_JUDGED = (
+    Bulk(
+        update(_SENDS)
+        .where(_SENDS.c.id == bindparam("send"))
+        .values({name: bindparam(f"new_{name}") for name in names}),
+        ("send", *(f"new_{name}" for name in names)),
     )
+    for names in (_HEARD, _JUDGED)
 )
-_SETTLE = (
+_SETTLE = Bulk(
     update(_SENDS)
     .where(_SENDS.c.id == bindparam("send"))
     .values(
@@ -48,21 +46,28 @@ _SETTLE = (
         esp=bindparam("carrier"),
         refused_by=None,
         settled_at=bindparam("at"),
-    )
+    ),
+    ("send", "carrier", "at"),
 )
 
 
 def write_sends(
     session: Session, esp: EspName, changes: Sequence[SendChange], now: datetime
 ) -> None:
-    """One row each; `changes` in the order of send ids."""
+    """What changed of each; `changes` in the order of send ids."""
     connection = session.connection()
-    if rows := [_row(change) for change in changes]:
-        connection.execute(_UPDATE, rows)
+    heard = [
+        (c.send.id, c.heard, c.delivery, c.delivered_at, c.message_id)
+        for c in changes
+        if c.says_more
+    ]
+    _NOTE_HEARD.run(connection, heard)
+    judged = [
+        (c.send.id, c.unsubscribed, c.interest, c.opened, c.clicked) for c in changes if c.differs
+    ]
+    _NOTE_JUDGED.run(connection, judged)
     settled = [change for change in changes if change.is_settled]
-    if settled:
-        rows = [{"send": c.send.id, "carrier": esp, "at": now} for c in settled]
-        connection.execute(_SETTLE, rows)
+    _SETTLE.run(connection, [(c.send.id, esp, now) for c in settled])
     for change in settled:
         if change.send.status is SendStatus.QUEUED:
             reserve_quota(session, esp, 1, hour_of(now))
@@ -73,14 +78,14 @@ def write_sends(
 def write_counts(
     session: Session,
     esp: EspName,
-    changes: Iterable[SendChange],
+    steps: Mapping[Step, int],
     judged: Iterable[Judged],
     now: datetime,
 ) -> None:
     """Add to the counters of each campaign, and end one whose last unknown was settled."""
     counts = Counts()
-    for change in changes:
-        counts.add(esp, change)
+    for step, n in steps.items():
+        counts.add(esp, step, n)
     for one in judged:
         counts.add_judged(esp, one.change, one.machines)
     for campaign_id in sorted(counts.campaigns):
@@ -89,20 +94,6 @@ def write_counts(
         if n:
             row = {"campaign_id": campaign_id, "kind": TallyKind(kind), "key": key}
             add_to(session, CampaignTally, row, {"n": n})
-
-
-def _row(change: SendChange) -> dict[str, Any]:
-    return {
-        "send": change.send.id,
-        "new_heard": change.heard,
-        "new_delivery": change.delivery,
-        "new_delivered_at": change.delivered_at,
-        "new_message_id": change.message_id,
-        "new_unsubscribed": change.unsubscribed,
-        "new_interest": change.interest,
-        "new_opened": change.opened,
-        "new_clicked": change.clicked,
-    }
 
 
 def _settle_batch(session: Session, change: SendChange) -> None:
