@@ -1,18 +1,19 @@
 """The peer: the webhook view that most would write, with the ORM, an event at a time.
 
 One commit a call. It does for each event what `services.event_recorder` does for a call,
-on the same tables, without judging which opens are a machine's and without rests.
+on the same tables and by the same rules, for the events that `bench.traffic` makes.
 """
 
 from datetime import datetime
 from typing import Any
 
 from flask import Flask, request
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bench.ledgers import NOW
 from config.esp_config import EspName, SendGridConfig
+from database.day_kinds import COMPLAINT, bounce_kind, suppressed_kind
 from database.models import (
     Bounce,
     Campaign,
@@ -31,8 +32,24 @@ from database.models import (
     WebhookEvent,
 )
 from database.session import Database
+from lists.bounces import soft_verdict
 from lists.engagement import decayed_sum
+from lists.tiers import leave, place
+from lists.touches import (
+    Touch,
+    agent_of,
+    counts,
+    interest,
+    judge,
+    last_interest,
+    link_hash,
+    origin_hash,
+)
+from services.event_recorder.fares import LATE_FAILURE
+from services.event_recorder.judging import CROWD, MINUTE
+from services.event_recorder.sends import LATE
 from services.events import BounceClass, Event, EventKind, WebhookCall
+from services.reputation import Fare, note_fares, note_heard
 from services.sendgrid_webhooks import SendGridWebhooks
 from utils.tokens import email_hash, is_our_send_ref, read_send_ref
 
@@ -41,8 +58,6 @@ _ARRIVED = sum(_BITS[kind] for kind in (EventKind.DELIVERED, EventKind.OPENED, E
 _COUNTED = {
     EventKind.DELIVERED: "delivered",
     EventKind.COMPLAINED: "complained",
-    EventKind.OPENED: "opened",
-    EventKind.CLICKED: "clicked",
     EventKind.UNSUBSCRIBED: "unsubscribed",
 }
 _DELIVERY = {
@@ -54,7 +69,7 @@ _DELIVERY = {
 }
 _ORDER = list(Delivery)
 _TALLIES = {kind.value for kind in TallyKind}
-_INTEREST = {EventKind.OPENED: 0.3, EventKind.CLICKED: 0.8}
+_TOUCHES = (EventKind.OPENED, EventKind.CLICKED)
 _STATUS = {
     SuppressionReason.HARD_BOUNCE: SubscriberStatus.BOUNCED,
     SuppressionReason.COMPLAINT: SubscriberStatus.COMPLAINED,
@@ -80,6 +95,7 @@ def create_app(path: str, public_key: str, hash_key: str) -> Flask:
         call = WebhookCall(headers=headers, body=request.get_data(), received_at=NOW)
         with database.write() as session:
             new = sum(note(session, event, key) for event in reader.receive(call).events)
+            note_heard(session, EspName.SENDGRID, NOW)
         return {"new": new}
 
     return app
@@ -119,10 +135,15 @@ def note(session: Session, event: Event, hash_key: bytes) -> bool:
         return True
     if is_first:
         _count(session, event, send)
-        _engage(person, event, send, is_mail=not had_arrived and bool(send.heard & _ARRIVED))
+        _fare(session, event, send)
+    _engage(session, person, event, send, is_mail=not had_arrived and bool(send.heard & _ARRIVED))
     _report(session, event, send, row)
+    if event.bounce_class is BounceClass.SOFT:
+        _note_soft_bounce(session, person)
     if event.suppress is not None:
         _suppress(session, event.suppress, person, hash_key)
+    if person.status is SubscriberStatus.ACTIVE:
+        place(session, person, NOW)
     return True
 
 
@@ -147,7 +168,16 @@ def _stored(event: Event, send: EmailSend | None) -> WebhookEvent:
         occurred_at=event.occurred_at,
         received_at=NOW,
         payload=dict(event.payload),
+        **(_touch(event) if event.kind in _TOUCHES else {}),
     )
+
+
+def _touch(event: Event) -> dict[str, Any]:
+    return {
+        "agent": agent_of(event.kind, event.user_agent, event.ip, event.is_machine),
+        "link": link_hash(event.url) if event.url else None,
+        "origin": origin_hash(event.user_agent, event.ip),
+    }
 
 
 def _count(session: Session, event: Event, send: EmailSend) -> None:
@@ -158,7 +188,7 @@ def _count(session: Session, event: Event, send: EmailSend) -> None:
     if name is not None:
         setattr(campaign, name, getattr(campaign, name) + 1)
     kind = f"{event.bounce_class}_bounced" if event.kind is EventKind.BOUNCED else event.kind.value
-    if kind in _TALLIES:
+    if kind in _TALLIES and event.kind not in _TOUCHES:
         key = (campaign.id, TallyKind(kind), f"sendgrid/{send.mailbox_provider}")
         _add(session, CampaignTally, ("campaign_id", "kind", "key"), key, "n")
     if name in ("delivered", "bounced", "complained"):
@@ -172,22 +202,88 @@ def _count_day(session: Session, send: EmailSend, name: str) -> None:
         _add(session, EspPerformanceDay, ("esp", "mailbox_provider", "day"), key, name)
 
 
-def _engage(person: Subscriber, event: Event, send: EmailSend, *, is_mail: bool) -> None:
+def _fare(session: Session, event: Event, send: EmailSend) -> None:
+    is_delivered = event.kind is EventKind.DELIVERED
+    failure = float(event.bounce_class is BounceClass.BLOCKED)
+    is_late = event.occurred_at - (send.claimed_at or NOW) > LATE
+    if event.kind is EventKind.DEFERRED and is_late:
+        failure = LATE_FAILURE
+    if is_delivered or failure:
+        fare = Fare(
+            mailbox_provider=send.mailbox_provider,
+            claimed_at=send.claimed_at or NOW,
+            delivered=is_delivered,
+            failure=failure,
+        )
+        note_fares(session, EspName.SENDGRID, [fare], NOW)
+
+
+def _engage(
+    session: Session, person: Subscriber, event: Event, send: EmailSend, *, is_mail: bool
+) -> None:
     at = send.claimed_at or NOW
     if event.kind is EventKind.DELIVERED:
         send.delivered_at = event.occurred_at
         person.last_delivered_at = _later(person.last_delivered_at, event.occurred_at)
-    if event.kind in _INTEREST:
-        send.opened = send.opened or event.kind is EventKind.OPENED
-        send.clicked = send.clicked or event.kind is EventKind.CLICKED
-        by = max(0.0, _INTEREST[event.kind] - send.interest)
-        send.interest += by
-        person.interest, _ = decayed_sum(person.interest, person.interest_at, by, at)
-        person.last_interest_at = _later(person.last_interest_at, event.occurred_at)
-    send.unsubscribed = send.unsubscribed or event.kind is EventKind.UNSUBSCRIBED
+    if event.kind in (*_TOUCHES, EventKind.DELIVERED):
+        _judge(session, person, send)
+    if event.kind is EventKind.UNSUBSCRIBED:
+        send.unsubscribed = True
     person.interest_mails, person.interest_at = decayed_sum(
         person.interest_mails, person.interest_at, float(is_mail), at
     )
+
+
+def _judge(session: Session, person: Subscriber, send: EmailSend) -> None:
+    """Who opened and clicked, by all touches of this send and those at the same moment."""
+    of_send = select(WebhookEvent).where(
+        WebhookEvent.send_id == send.id, WebhookEvent.kind.in_(_TOUCHES)
+    )
+    touches = [
+        Touch(
+            kind=row.kind,
+            at=row.occurred_at,
+            agent=row.agent or "",
+            link=row.link,
+            crowded=_is_crowded(session, row),
+        )
+        for row in session.scalars(of_send)
+    ]
+    if not touches:
+        return
+    labels = judge(touches, send.delivered_at)
+    found, by = counts(touches, labels), interest(touches, labels) - send.interest
+    campaign = session.get_one(Campaign, send.campaign_id)
+    for name in ("opened", "clicked"):
+        more = getattr(found, name) - getattr(send, name)
+        setattr(campaign, name, getattr(campaign, name) + more)
+        setattr(send, name, getattr(found, name))
+        key = (campaign.id, TallyKind(name), f"sendgrid/{send.mailbox_provider}")
+        _add(session, CampaignTally, ("campaign_id", "kind", "key"), key, "n", more)
+    send.interest += by
+    person.interest, person.interest_at = decayed_sum(
+        person.interest, person.interest_at, by, send.claimed_at or NOW
+    )
+    if (last_at := last_interest(touches, labels)) is not None:
+        person.last_interest_at = _later(person.last_interest_at, last_at)
+
+
+def _is_crowded(session: Session, row: WebhookEvent) -> bool:
+    near = select(func.count(WebhookEvent.send_id.distinct())).where(
+        WebhookEvent.origin == row.origin,
+        WebhookEvent.occurred_at.between(row.occurred_at - MINUTE, row.occurred_at + MINUTE),
+    )
+    return row.origin is not None and (session.scalar(near) or 0) >= CROWD
+
+
+def _note_soft_bounce(session: Session, person: Subscriber) -> None:
+    session.flush()
+    softs = select(Bounce.occurred_at).where(
+        Bounce.subscriber_id == person.id, Bounce.bounce_class == BounceClass.SOFT
+    )
+    verdict = soft_verdict(session.scalars(softs).all(), person.last_delivered_at)
+    person.soft_bounces, person.soft_bounce_days = verdict.count, verdict.days
+    person.soft_bounce_first_at, person.soft_bounce_last_at = verdict.first_at, verdict.last_at
 
 
 def _later(known: datetime | None, at: datetime) -> datetime:
@@ -208,9 +304,15 @@ def _report(session: Session, event: Event, send: EmailSend, row: WebhookEvent) 
         session.flush()
         bounce_class = event.bounce_class or BounceClass.SOFT
         session.add(Bounce(event_id=row.id, bounce_class=bounce_class, code=event.code, **common))
+        _count_report(session, event, bounce_kind(bounce_class))
     if event.kind is EventKind.COMPLAINED:
         session.flush()
         session.add(Complaint(event_id=row.id, feedback_type=event.code, **common))
+        _count_report(session, event, COMPLAINT)
+
+
+def _count_report(session: Session, event: Event, kind: str) -> None:
+    _add(session, SubscriberDay, ("day", "kind"), (event.occurred_at.date(), kind), "n")
 
 
 def _suppress(
@@ -220,10 +322,13 @@ def _suppress(
     known = select(Suppression).where(Suppression.email_hash == who, Suppression.reason == reason)
     if session.scalar(known.limit(1)) is None:
         session.add(Suppression(email_hash=who, reason=reason, source="sendgrid", created_at=NOW))
+        day = (NOW.date(), suppressed_kind(reason))
+        _add(session, SubscriberDay, ("day", "kind"), day, "n")
     before, after = person.status, max(person.status, _STATUS[reason], key=_RANK.index)
     if before is after:
         return
-    person.status, person.tier, person.tier_until = after, None, None
+    leave(session, person)
+    person.status = after
     _add(session, SubscriberCount, ("status",), (before,), "n", -1)
     _add(session, SubscriberCount, ("status",), (after,), "n")
     _add(session, SubscriberDay, ("day", "kind"), (NOW.date(), after.value), "n")

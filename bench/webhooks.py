@@ -129,6 +129,14 @@ def _client(server: Server, waiting: SimpleQueue[Call]) -> Iterator[float]:
         assert answer.status == 200, said
 
 
+_COUNTED = {
+    "engagement_counts": "tier, n",
+    "subscriber_days": "kind, n",
+    "campaign_tallies": "kind, key, n",
+    "esp_performance": "mailbox_provider, round(failures / successes, 4), window_blocks",
+}
+
+
 def counters(path: Path) -> Row:
     """What must be the same whoever recorded the events."""
     with sqlite3.connect(path) as raw:
@@ -140,6 +148,10 @@ def counters(path: Path) -> Row:
         found["left"] = dict(
             raw.execute("SELECT status, n FROM subscriber_counts WHERE n AND status <> 'active'")
         )
+        for table, columns in _COUNTED.items():
+            found[table] = raw.execute(
+                f"SELECT {columns} FROM {table} ORDER BY {columns}"
+            ).fetchall()
         found["interest"] = [
             round(one, 3)
             for one in raw.execute(
