@@ -7,7 +7,7 @@ restart the last page may come twice.
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import urllib3
@@ -15,8 +15,10 @@ import urllib3
 from config.esp_config import EspName
 from services.simulator.happenings import Rates, Taken, happenings
 from services.simulator.ledger import Ledger
+from services.simulator.records import Post
 from services.simulator.secrets import WebhookSecrets
-from services.simulator.wordings import Post, Told, posts
+from services.simulator.sns import Topic
+from services.simulator.wordings import Told, posts
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,9 @@ class Courier:
     """A daemon thread for each ESP between `start` and `stop`, so that one whose webhooks are
     refused does not keep the others from telling. Orders may be changed at any time."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Callable[[], datetime], topics: Mapping[EspName, Topic]
+    ) -> None:
         self.secrets = WebhookSecrets()
         self.to: str | None = None
         """Where the webhooks go, as `http://127.0.0.1:5000`; nowhere: they wait."""
@@ -41,9 +45,9 @@ class Courier:
         self.shuffle = False
         self.repeat = 1
         self.delay_s = 0.2
-        self.posted = 0
-        """Calls that were answered 2xx."""
-        self._ledger, self._clock = ledger, clock
+        self._ledger, self._clock, self._topics = ledger, clock, topics
+        self._asked: dict[Topic, str] = {}
+        """Who was asked last to confirm."""
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(esp,), name=f"courier {esp}", daemon=True)
@@ -83,7 +87,7 @@ class Courier:
     def _turn(self, esp: EspName) -> bool:
         """Tell of one page of mails; whether there was any."""
         run = self._ledger.run
-        mails = self._page(esp) if self.to else []
+        mails = self._page(esp) if self._may_tell(esp) else []
         if not mails:
             return False
         told: list[Told] = [
@@ -100,6 +104,16 @@ class Courier:
         self._ledger.note_told(esp, mails[-1].id, run)
         return True
 
+    def _may_tell(self, esp: EspName) -> bool:
+        """Whether there is somebody to tell, who has said yes where that is needed. Each is
+        asked once, as by SNS, and then has to see to it."""
+        to, topic = self.to, self._topics.get(esp)
+        if topic is None or to is None:
+            return to is not None
+        if self._asked.get(topic) != to and self._deliver(esp, topic.ask(self.secrets)):
+            self._asked[topic] = to
+        return topic.is_confirmed
+
     def _page(self, esp: EspName) -> list[Taken]:
         return self._ledger.untold(esp, self._clock() - timedelta(seconds=self.delay_s), PAGE)
 
@@ -111,7 +125,6 @@ class Courier:
             if self.to and self._is_taken(
                 f"{self.to}/engagement-webhook/{esp.value}", headers, body
             ):
-                self.posted += 1
                 return True
             pause = min(2 * pause, LONGEST_PAUSE_S)
             self._stopping.wait(pause)

@@ -12,6 +12,7 @@ from config.esp_config import EspName
 from services.simulator.http1 import Request, Response, html_response
 from services.simulator.modes import Behaviour, Mode, Scope
 from services.simulator.shape import JsonObject, WrongShape
+from services.simulator.sns import Topic
 from services.simulator.suppression_lists import SuppressionLists
 
 
@@ -120,6 +121,8 @@ class Dialect(ABC):
     fault_codes: ClassVar[Mapping[Mode, tuple[str, ...]]]
     """The codes of the messages that a mode spoils, in turn."""
     success_status: ClassVar[int] = 200
+    topic: Topic | None = None
+    """What its events go through, if somebody has to subscribe to it first."""
 
     def scope(self, request: Request) -> Scope:
         """Raises `Refused` for what this ESP has no call for."""

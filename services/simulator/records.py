@@ -1,10 +1,13 @@
-"""What the ledger tells: a mail that was taken, a call that came in."""
+"""What the ledger tells, a mail that was taken and a call that came in; and a call to make."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from config.esp_config import EspName
+
+Post = tuple[dict[str, str], bytes]
+"""Headers and body of a webhook call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

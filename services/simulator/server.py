@@ -28,7 +28,8 @@ Orders (`esp` is sendgrid, ses or postmark; an order replaces the one before):
          -d '{"esp": "sendgrid", "provider": "gmail", "blocked": true}'
 
 Webhooks are signed with keys of this run, which `webhook_settings` has; the app in sandbox
-mode takes them from there.
+mode takes them from there. As with SNS, those of SES begin with a SubscriptionConfirmation, and
+the others come once a ConfirmSubscription was posted to SES's port.
 
 Reading: `/stats`, `/mails?esp=&to=&limit=&before=` (newest first, without bodies),
 `/mails/<id>`, `/mails/<id>.html`, `/duplicates`.
@@ -134,15 +135,17 @@ class Simulator:
             keep = keep_newest if keep_content else 0
             self.ledger = Ledger(mailbox, keep_newest=keep, keep_bytes=KEEP_BYTES)
             undo.callback(self.ledger.close)
-            self.courier = Courier(self.ledger, clock)
+            dialects = [dialect() for dialect in DIALECTS]
+            topics = {one.esp: one.topic for one in dialects if one.topic is not None}
+            self.courier = Courier(self.ledger, clock, topics)
             undo.callback(self.courier.secrets.close)
             self._control = ControlListener(port, self)
             undo.callback(self._control.release)
             self._desks: dict[EspName, Desk] = {}
             self._listeners: dict[EspName, EspListener] = {}
-            for place, dialect in enumerate(DIALECTS, start=1):
+            for place, dialect in enumerate(dialects, start=1):
                 account = (limits or {}).get(dialect.esp)
-                desk = Desk(dialect(), self.ledger, limits=account, clock=clock)
+                desk = Desk(dialect, self.ledger, limits=account, clock=clock)
                 desk.elsewhere = f"{self._control.url}/elsewhere"
                 self._desks[dialect.esp] = desk
                 self._listeners[dialect.esp] = EspListener(port and port + place, desk)

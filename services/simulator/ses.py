@@ -1,4 +1,4 @@
-"""Amazon SES v2: SendBulkEmail, SendEmail with simple content, GetAccount.
+"""Amazon SES v2: SendBulkEmail, SendEmail with simple content, GetAccount; ConfirmSubscription.
 
 Every call needs an `Authorization: AWS4-HMAC-SHA256 Credential=...` header; the
 signature itself is not computed again, so any key will do.
@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from config.esp_config import EspName
-from services.simulator import ses_lists
+from services.simulator import ses_lists, sns
 from services.simulator.dialect import (
     AccountState,
     Content,
@@ -71,6 +71,12 @@ class Ses(Dialect):
     usually_per_message = frozenset({Mode.QUOTA})
     fault_codes = FAULT_CODES
 
+    def __init__(self) -> None:
+        self.topic: sns.Topic = sns.Topic()
+
+    def scope(self, request: Request) -> Scope:
+        return Scope.LOOKUP if _is_for_sns(request) else super().scope(request)
+
     def no_such_call(self, status: int) -> Response:
         return exception("UnknownOperationException")
 
@@ -80,6 +86,8 @@ class Ses(Dialect):
     def authorise(self, request: Request) -> None:
         authorization = request.headers.get("authorization", "")
         if not authorization.startswith("AWS4-HMAC-SHA256 Credential="):
+            if _is_for_sns(request):
+                raise Refused(sns.refusal("MissingAuthenticationToken"))
             raise Refused(exception("MissingAuthenticationTokenException"))
 
     def read(self, request: Request) -> Parcel:
@@ -112,6 +120,8 @@ class Ses(Dialect):
         return (_simple_content if parcel.is_single else _bulk_content)(parcel, entry)
 
     def look_up(self, request: Request, account: AccountState) -> Response:
+        if _is_for_sns(request):
+            return self.topic.answer(request)
         unlimited = account.daily_limit is None
         return json_response(
             200,
@@ -144,6 +154,10 @@ class Ses(Dialect):
     def fault(self, mode: Mode, code: str, index: int, entry: Entry) -> Fault:
         text = NOT_VERIFIED if mode is Mode.UNVERIFIED else STATUSES.get(code)
         return Fault(code, text or "The message could not be sent.")
+
+
+def _is_for_sns(request: Request) -> bool:
+    return (request.method, request.path) == ("POST", sns.PATH)
 
 
 def _read_bulk(payload: JsonObject) -> Parcel:

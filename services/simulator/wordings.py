@@ -11,11 +11,11 @@ from typing import Any
 from config.esp_config import EspName
 from services.base import SEND_REF_KEY
 from services.simulator.happenings import AFTER, Happening, Taken, chance
-from services.simulator.secrets import CERTIFICATE_URL, TOPIC, WebhookSecrets
+from services.simulator.records import Post
+from services.simulator.secrets import WebhookSecrets
+from services.simulator.sns import signed_call
 
 Told = tuple[Taken, Happening]
-Post = tuple[dict[str, str], bytes]
-"""Headers and body of one call."""
 
 READER = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)"
 MACHINE = "Mozilla/5.0"
@@ -173,26 +173,10 @@ def _postmark(mail: Taken, what: Happening, run: str) -> dict[str, Any]:
 
 
 def _ses_post(mail: Taken, what: Happening, secrets: WebhookSecrets, run: str) -> Post:
-    envelope = {
-        "Type": "Notification",
-        "MessageId": _id(mail, what, run),
-        "TopicArn": TOPIC,
-        "Message": json.dumps(_ses(mail, what, run)),
-        "Timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    }
-    names = ("Message", "MessageId", "Timestamp", "TopicArn", "Type")
-    signed = "".join(f"{name}\n{envelope[name]}\n" for name in names).encode()
-    envelope |= {
-        "SignatureVersion": "2",
-        "Signature": secrets.sign_sns(signed),
-        "SigningCertURL": CERTIFICATE_URL,
-    }
-    return {
-        "Content-Type": "text/plain; charset=UTF-8",
-        "x-amz-sns-message-type": "Notification",
-        "x-amz-sns-message-id": envelope["MessageId"],
-        "x-amz-sns-topic-arn": TOPIC,
-    }, _json(envelope)
+    message = json.dumps(_ses(mail, what, run))
+    return signed_call(
+        {"Type": "Notification", "MessageId": _id(mail, what, run), "Message": message}, secrets
+    )
 
 
 def _ses(mail: Taken, what: Happening, run: str) -> dict[str, Any]:
