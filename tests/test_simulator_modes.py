@@ -16,7 +16,7 @@ from botocore.exceptions import (
 )
 
 from config.esp_config import EspName
-from services.simulator import server
+from services import simulator as package
 from services.simulator.fates import FATES
 from services.simulator.modes import ERRORS, TAKEN_OPTIONAL, Mode, Scope, modes_of
 from services.simulator.server import SIMULATED, Simulator
@@ -345,7 +345,7 @@ def test_address_tells_whether_it_is_taken(
 
 
 def test_documentation_names_every_mode_and_address() -> None:
-    page = server.__doc__ or ""
+    page = package.__doc__ or ""
     errors = [mode for mode in Mode if f"    {mode} " not in page and mode not in ERRORS]
     addresses = [local for local in FATES if f"{local}@" not in page]
     assert (errors, addresses) == ([], [])

@@ -9,14 +9,17 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import urllib3
 
 from config.esp_config import EspName
+from config.values import is_loopback
 from services.simulator.happenings import Rates, Taken, happenings
 from services.simulator.ledger import Ledger
 from services.simulator.records import Post
 from services.simulator.secrets import WebhookSecrets
+from services.simulator.shape import JsonObject
 from services.simulator.sns import Topic
 from services.simulator.wordings import Told, posts
 
@@ -27,6 +30,8 @@ PAGE = 500
 TIMEOUT = urllib3.Timeout(connect=5.0, read=30.0)
 STOP_S = 0.5
 LONGEST_PAUSE_S = 5.0
+
+_ORDERS: dict[str, Callable[[Any], Any]] = {"shuffle": bool, "repeat": int, "delay_s": float}
 
 
 class Courier:
@@ -67,6 +72,23 @@ class Courier:
                 thread.join(STOP_S)
         self._http.clear()
         self.secrets.close()
+
+    def post_to(self, base_url: str | None, **how: Any) -> None:
+        """As `Simulator.post_webhooks_to`."""
+        for name, value in how.items():
+            setattr(self, name, value)
+        self.to = base_url
+
+    def obey(self, order: JsonObject) -> None:
+        """What came as JSON. Raises ValueError or TypeError for what cannot be."""
+        to = order.pop("to", self.to)
+        if to is not None and not is_loopback(str(to)):
+            raise ValueError("webhooks go to this machine only")
+        rates = Rates(**{name: float(share) for name, share in order.pop("rates", {}).items()})
+        how = {name: parse(order.pop(name)) for name, parse in _ORDERS.items() if name in order}
+        if order:
+            raise TypeError(f"no such orders: {', '.join(sorted(order))}")
+        self.post_to(to, rates=rates, **how)
 
     @property
     def is_done(self) -> bool:

@@ -1,82 +1,6 @@
-"""The simulator: SendGrid, Amazon SES and Postmark on this machine; nothing leaves it.
+"""The simulator as one thing to start, give orders and ask; the package tells how to use it."""
 
-Start it as a process of its own, and stop it with Ctrl-C or SIGTERM:
-
-    python -m services.simulator --port 8025 --mailbox data/simulator.db
-
-The control listener is then at http://127.0.0.1:8025 (open it in a browser to read the
-mails), SendGrid at port 8026, SES at 8027 and Postmark at 8028. Or in a test:
-
-    with Simulator() as sim:
-        client = SendGridAPIClient("SG.any", host=sim.base_urls[EspName.SENDGRID])
-        sim.behave(EspName.SES, Mode.THROTTLE, after=150, count=3)
-
-Every key is accepted, a missing one is not. The limits and errors are the ESPs' own; a
-size that they give in MB is taken as millions of bytes, the narrow reading.
-
-Orders (`esp` is sendgrid, ses or postmark; an order replaces the one before):
-
-    curl -H 'Content-Type: application/json' http://127.0.0.1:8025/behaviour \
-         -d '{"esp": "ses", "mode": "throttle", "after": 150, "count": 3}'
-    curl -H 'Content-Type: application/json' http://127.0.0.1:8025/limits \
-         -d '{"esp": "ses", "per_second": 14, "daily_limit": 50000}'
-    curl -H 'Content-Type: application/json' http://127.0.0.1:8025/reset -d '{}'
-
-    curl -H 'Content-Type: application/json' http://127.0.0.1:8025/webhooks \
-         -d '{"to": "http://127.0.0.1:5000", "rates": {"open": 0.3, "click": 0.05}}'
-    curl -H 'Content-Type: application/json' http://127.0.0.1:8025/block \
-         -d '{"esp": "sendgrid", "provider": "gmail", "blocked": true}'
-
-Webhooks are signed with keys of this run, which `webhook_settings` has; the app in sandbox
-mode takes them from there. As with SNS, those of SES begin with a SubscriptionConfirmation, and
-the others come once a ConfirmSubscription was posted to SES's port.
-
-Reading: `/stats`, `/mails?esp=&to=&limit=&before=` (newest first, without bodies),
-`/mails/<id>`, `/mails/<id>.html`, `/duplicates`.
-
-A behaviour has a mode and, all optional: `after` (so many recipients are taken first),
-`count` (calls that it holds for), `latency_s`, `scope` (send, lookup, all), `taken`,
-`html`, `per_message`, `every`, `codes`. `modes.Behaviour` says what each one means.
-
-    mode               mails    what the client sees
-    ok                 taken    what the real ESP answers
-    unauthorized       not      401; SES 403 UnrecognizedClientException
-    suspended          not      403; AccountSuspendedException; ErrorCode 413
-    unverified         not      403; MessageRejected "not verified"; ErrorCode 400
-    throttle           not      429, SendGrid's with X-RateLimit-Reset
-    quota              not      401 "Maximum credits exceeded"; daily quota; ErrorCode 405
-    message_rejected   not      400 about the content; MessageRejected; ErrorCode 300 'From'
-    too_large          not      413
-    error_500 ... 504  not (*)  the status in the ESP's shape, or as a page (`html`)
-    maintenance        not      503 and ErrorCode 100; Postmark only
-    reset_before       not      a reset before the body is read
-    reset_after        taken    a reset instead of the answer
-    close_before       not      the connection closes without an answer
-    close_after        taken    the same
-    hang_before        not      no answer, ever
-    hang_after         taken    the same
-    refuse             not      connection refused
-    garbage            taken (*) the status of success, and no JSON
-    empty              taken (*) 200 and nothing
-    cut                taken (*) an answer shorter than its Content-Length
-    short_results      taken    the last result is missing; not at SendGrid
-    partial            some     every third fails; at SendGrid a 400 names them, none is taken
-    redirect           not      302 to the control listener, which counts who follows
-    drip               taken    the true answer, byte by byte
-
-    (*) unless the order says otherwise with `taken`
-
-A recipient's address tells its fate, by the local part up to `+` or `@`. All but the
-last two are taken, and the event comes back by webhook:
-
-    bounce@ soft@ block@ defer@ complaint@ open@ click@ unsubscribe@
-    inactive@   refused by Postmark (406), taken by the others
-    invalid@    refused by all three
-"""
-
-import asyncio
-import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -85,15 +9,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from config.esp_config import EspName
-from config.values import is_loopback
 from services.simulator.control import ControlListener
 from services.simulator.courier import Courier
 from services.simulator.desk import Desk
 from services.simulator.dialect import Dialect, Limit
-from services.simulator.happenings import Rates
 from services.simulator.ledger import Ledger
 from services.simulator.limits import AccountLimits
 from services.simulator.listener import EspListener
+from services.simulator.loop_thread import LoopThread
 from services.simulator.modes import Behaviour, Mode
 from services.simulator.postmark import Postmark
 from services.simulator.records import Call, Mail
@@ -106,7 +29,6 @@ SIMULATED: tuple[EspName, ...] = tuple(dialect.esp for dialect in DIALECTS)
 
 KEEP_NEWEST = 10_000
 KEEP_BYTES = 200_000_000
-PATIENCE_S = 30.0
 
 
 class Simulator:
@@ -151,10 +73,7 @@ class Simulator:
                 self._listeners[dialect.esp] = EspListener(port and port + place, desk)
                 undo.callback(self._listeners[dialect.esp].release)
             undo.pop_all()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="simulator", daemon=True
-        )
+        self._loop = LoopThread("simulator")
 
     @property
     def control_url(self) -> str:
@@ -166,20 +85,17 @@ class Simulator:
         return {esp: listener.url for esp, listener in self._listeners.items()}
 
     def start(self) -> Self:
-        self._thread.start()
-        self._wait_for(self._open())
+        self._loop.start()
+        self._loop.wait_for(self._open())
         self.courier.start()
         return self
 
     def stop(self) -> None:
         """End every connection and close the ledger. A second call does nothing."""
-        if self._loop.is_closed():
+        if self._loop.is_closed:
             return
         self.courier.stop()
-        self._wait_for(self._close())
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(PATIENCE_S)
+        self._loop.wait_for(self._close())
         self._loop.close()
         self.ledger.close()
 
@@ -201,18 +117,18 @@ class Simulator:
 
         Raises ValueError when this ESP cannot behave so.
         """
-        self._wait_for(self.put_behaviour(esp, Behaviour.from_words({"mode": mode, **how})))
+        self._loop.wait_for(self.put_behaviour(esp, Behaviour.from_words({"mode": mode, **how})))
 
     def limit(
         self, esp: EspName, *, per_second: float | None = None, daily_limit: int | None = None
     ) -> None:
         """Give the account of `esp` these limits, in place of those it had."""
         limits = AccountLimits(per_second=per_second, daily_limit=daily_limit)
-        self._wait_for(self._put_limits(esp, limits))
+        self._loop.wait_for(self._put_limits(esp, limits))
 
     def reset(self) -> None:
         """Forget all mails, calls and violations; all ESPs behave well. Limits stay."""
-        self._wait_for(self.put_back())
+        self._loop.wait_for(self.put_back())
 
     def post_webhooks_to(self, base_url: str | None, **how: Any) -> None:
         """Tell what becomes of the mails at `<base_url>/engagement-webhook/<esp>`; `None`: wait.
@@ -220,9 +136,7 @@ class Simulator:
         `how`: `rates` of what people with ordinary addresses do, `shuffle`, `repeat` (so many
         times each), `delay_s` between a mail and its events.
         """
-        for name, value in how.items():
-            setattr(self.courier, name, value)
-        self.courier.to = base_url
+        self.courier.post_to(base_url, **how)
 
     def block(self, esp: EspName, provider: str, *, blocked: bool = True) -> None:
         """Let a mailbox provider refuse what comes from an ESP, or take it again."""
@@ -316,14 +230,7 @@ class Simulator:
 
     def put_webhooks(self, order: JsonObject) -> None:
         """Raises ValueError or TypeError for what cannot be: nothing leaves this machine."""
-        to = order.pop("to", self.courier.to)
-        if to is not None and not is_loopback(str(to)):
-            raise ValueError("webhooks go to this machine only")
-        rates = Rates(**{name: float(share) for name, share in order.pop("rates", {}).items()})
-        how = {name: parse(order.pop(name)) for name, parse in _ORDERS.items() if name in order}
-        if order:
-            raise TypeError(f"no such orders: {', '.join(sorted(order))}")
-        self.post_webhooks_to(to, rates=rates, **how)
+        self.courier.obey(order)
 
     async def put_back(self) -> None:
         self.ledger.reset()
@@ -344,15 +251,6 @@ class Simulator:
     async def _close(self) -> None:
         for listener in (self._control, *self._listeners.values()):
             await listener.close()
-
-    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
-        else:
-            self._loop.run_until_complete(work)
-
-
-_ORDERS: dict[str, Callable[[Any], Any]] = {"shuffle": bool, "repeat": int, "delay_s": float}
 
 
 def _simulated(counts: Mapping[EspName, int]) -> dict[EspName, int]:
