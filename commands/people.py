@@ -16,13 +16,20 @@ from database.models import SubscriberStatus
 from list_manager import BadHeader, export_csv, import_csv
 from lists.sunset import Page, Step, silent_people, sunset
 from services.system import System
+from utils.intake import refusals
 
 
 @click.command(name="import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--allow-role", is_flag=True, help="Take addresses of a task (support@) too.")
+@click.option("--allow-disposable", is_flag=True, help="Take mailboxes that are thrown away too.")
 @as_json
-def import_(file: Path, json: bool) -> None:
-    """Put the people of a CSV file on the list. Nobody who left is revived."""
+def import_(file: Path, allow_role: bool, allow_disposable: bool, json: bool) -> None:
+    """Put the people of a CSV file on the list. Nobody who left is revived.
+
+    Addresses of a task (support@) and mailboxes that are thrown away are refused, unless
+    they are allowed; abuse@ and its like always are.
+    """
     size = file.stat().st_size
     columns = (TextColumn("importing"), BarColumn(), DownloadColumn())
     with (
@@ -38,6 +45,7 @@ def import_(file: Path, json: bool) -> None:
                 hash_key=system.hash_key,
                 now=system.clock(),
                 refusals=ROOT / "data" / "refused",
+                refuse=refusals(roles=allow_role, disposable=allow_disposable),
                 progress=lambda _: progress.update(bar, completed=stream.tell()),
             )
         except BadHeader as error:
@@ -67,10 +75,11 @@ def _tell(result: Any, json: bool) -> None:
     show_default=True,
     help="Whom to write.",
 )
-def export(file: IO[str], status: str) -> None:
+@click.option("--tag", help="Only who has this tag.")
+def export(file: IO[str], status: str, tag: str | None) -> None:
     """Write the list as CSV, to FILE or to standard output."""
     with opened() as system:
-        written = export_csv(system.database, file, status=SubscriberStatus(status))
+        written = export_csv(system.database, file, status=SubscriberStatus(status), tag=tag)
     click.echo(f"{written} people", file=sys.stderr)
 
 

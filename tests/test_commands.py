@@ -72,6 +72,50 @@ def test_what_was_imported_is_exported_and_no_cell_is_a_formula(run: Run, people
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "exported"),
+    [
+        ((), ["ann@example.com", "bob@example.com"]),
+        (("--tag", "vip"), ["ann@example.com"]),
+        (("--tag", "vi"), []),
+        (("--tag", "vip", "--status", "bounced"), []),
+    ],
+)
+def test_an_export_has_whom_status_and_tag_both_name(
+    run: Run, people: Path, options: tuple[str, ...], exported: list[str]
+) -> None:
+    told = run("export", *options)
+    assert told.exit_code == 0
+    assert [line.split(",")[0] for line in told.stdout.splitlines()[1:]] == exported
+    assert told.stderr == f"{len(exported)} people\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "taken"),
+    [
+        ((), ["ann@example.com"]),
+        (("--allow-role",), ["ann@example.com", "support@example.com"]),
+        (("--allow-disposable",), ["ann@example.com", "eve@mailinator.com"]),
+        (
+            ("--allow-role", "--allow-disposable"),
+            ["ann@example.com", "support@example.com", "eve@mailinator.com"],
+        ),
+    ],
+)
+def test_an_import_takes_tasks_and_throw_away_mailboxes_only_where_that_is_said(
+    run: Run, tmp_path: Path, options: tuple[str, ...], taken: list[str]
+) -> None:
+    lines = ["ann@example.com", "support@example.com", "eve@mailinator.com", "abuse@example.com"]
+    file = tmp_path / "risky.csv"
+    file.write_text("\n".join(["email", *lines]))
+    told = json.loads(run("import", str(file), *options, "--json").stdout)
+    assert [one["email"] for one in told["refused"]] == [
+        line for line in lines if line not in taken
+    ]
+    exported = run("export").stdout.splitlines()[1:]
+    assert sorted(line.split(",")[0] for line in exported) == sorted(taken)
+
+
 def test_a_file_without_the_column_email_is_refused(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "other.csv"
     file.write_text("name\nAnn\n")
