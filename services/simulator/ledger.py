@@ -1,7 +1,6 @@
 """What the simulator took, who called and how often: the truth that tests compare with ours."""
 
 import json
-import secrets
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -14,33 +13,8 @@ from typing import Any
 from config.esp_config import EspName
 from services.simulator.dialect import Content, Entry
 from services.simulator.happenings import Taken
+from services.simulator.mailbox import new_run, open_mailbox
 from services.simulator.records import Call, Mail
-
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE calls (
-    id INTEGER PRIMARY KEY, esp TEXT NOT NULL, at TEXT NOT NULL, method TEXT NOT NULL,
-    path TEXT NOT NULL, mode TEXT NOT NULL, status INTEGER, recipients INTEGER NOT NULL,
-    taken INTEGER NOT NULL, rendering_failures INTEGER NOT NULL
-);
-CREATE TABLE mails (
-    id INTEGER PRIMARY KEY, call_id INTEGER NOT NULL, esp TEXT NOT NULL,
-    recipient TEXT NOT NULL, send_ref TEXT, message_id TEXT NOT NULL,
-    rendering_failure INTEGER NOT NULL
-);
-CREATE TABLE contents (
-    mail_id INTEGER PRIMARY KEY, size INTEGER NOT NULL, sender TEXT NOT NULL,
-    reply_to TEXT NOT NULL, subject TEXT NOT NULL, html TEXT, text TEXT,
-    headers TEXT NOT NULL, labels TEXT NOT NULL
-);
-"""
-
-TOLD = """
-CREATE TABLE IF NOT EXISTS told_of (
-    esp TEXT PRIMARY KEY, run TEXT NOT NULL, through INTEGER NOT NULL
-)
-"""
-"""How far events were posted; a ledger of an earlier version has none, and tells of no old mail."""
 
 _MAIL_COLUMNS = (
     "mails.id, mails.esp, recipient, send_ref, message_id, rendering_failure, at,"
@@ -66,20 +40,10 @@ class Ledger:
         self._lock = Lock()
         self._keep_newest = keep_newest
         self._keep_bytes = keep_bytes
-        self._kept: deque[tuple[int, int]] = deque()
-        self._kept_bytes = 0
-        if path is not None:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        # Autocommit, transactions are opened by hand. A crash of the machine may lose
-        # mails of a stand-in, so nothing waits for the disk.
-        self._connection = sqlite3.connect(
-            path or ":memory:", isolation_level=None, check_same_thread=False
-        )
-        try:
-            self._open()
-        except BaseException:
-            self._connection.close()
-            raise
+        self._connection = open_mailbox(path)
+        kept = self._query("SELECT mail_id, size FROM contents ORDER BY mail_id")
+        self._kept: deque[tuple[int, int]] = deque(kept)
+        self._kept_bytes = sum(size for _, size in self._kept)
 
     def close(self) -> None:
         with self._lock:
@@ -119,7 +83,7 @@ class Ledger:
         with self._lock, self._transaction() as connection:
             for table in ("calls", "mails", "contents"):
                 connection.execute(f"DELETE FROM {table}")
-            connection.execute("UPDATE told_of SET through = 0, run = ?", (secrets.token_hex(6),))
+            connection.execute("UPDATE told_of SET through = 0, run = ?", (new_run(),))
             self._kept.clear()
             self._kept_bytes = 0
 
@@ -229,26 +193,6 @@ class Ledger:
             )
             for name, at, method, path, mode, status, recipients, taken in rows
         ]
-
-    def _open(self) -> None:
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = OFF")
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._connection.executescript(SCHEMA)
-            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        elif version != SCHEMA_VERSION:
-            raise ValueError("the mailbox file is of another version; delete it")
-        self._connection.executescript(TOLD)
-        known = self._connection.execute("SELECT run FROM told_of").fetchone()
-        run = known[0] if known else secrets.token_hex(6)
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO told_of SELECT ?, ?, coalesce(max(id), 0) FROM mails",
-            [(esp.value, run) for esp in EspName],
-        )
-        kept = self._connection.execute("SELECT mail_id, size FROM contents ORDER BY mail_id")
-        self._kept.extend(kept)
-        self._kept_bytes = sum(size for _, size in self._kept)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
