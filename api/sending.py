@@ -3,10 +3,7 @@
 import hashlib
 import json
 import re
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +21,7 @@ from api.campaign_schemas import (
 from api.errors import Problem, invalid
 from api.filters import read_filter, refusals
 from api.system import the_system
+from api.waiting import a_place_to_wait, wait_seconds
 from database.models import Campaign, CampaignStatus
 from list_manager import find_subscriber
 from services import campaigns, trial
@@ -37,14 +35,9 @@ from utils.personalisation import TemplateError
 
 api = APIBlueprint("sending", __name__)
 
-MOST_WAITING = 8
-"""Requests that wait for their campaign; a further one gets its 202 at once."""
-LONGEST_WAIT_S = 900
 RETRY_AFTER_S = "2"
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_WAIT = re.compile(r"wait\s*=\s*(\"?)(\d{1,18})\1", re.IGNORECASE)
-_waiting = threading.BoundedSemaphore(MOST_WAITING)
 
 
 @api.post("/send-campaign", responses={200: SendAnswer, 202: CampaignAnswer})
@@ -63,9 +56,9 @@ def send_campaign(body: CampaignBody) -> Response:
     if body.test_to is not None:
         return jsonify({**_send_tests(system, new, body.test_to), "warnings": warnings})
     key = _idempotency_key()
-    wait_s = _wait_seconds(system)
+    wait_s = wait_seconds(system.settings.sync_budget_seconds)
     campaign_id = _make(system, new, key, allow_duplicate=body.allow_duplicate)
-    with _a_place_to_wait() as may_wait:
+    with a_place_to_wait() as may_wait:
         return _answer_when_still(system, campaign_id, wait_s if may_wait else 0, warnings)
 
 
@@ -276,30 +269,6 @@ def _answer_when_still(
     if not still:
         response.headers["Location"] = _location(campaign_id)
     return response
-
-
-@contextmanager
-def _a_place_to_wait() -> Iterator[bool]:
-    taken = _waiting.acquire(blocking=False)
-    try:
-        yield taken
-    finally:
-        if taken:
-            _waiting.release()
-
-
-def _wait_seconds(system: System) -> float:
-    """How long this request may wait: `Prefer: wait=N`, `respond-async`, or the budget.
-
-    With both, the wait comes first (RFC 7240 4.3); what we do not know, we ignore.
-    """
-    header = ",".join(request.headers.getlist("Prefer"))
-    preferences = [part.partition(";")[0].strip() for part in header.split(",")]
-    for match in map(_WAIT.fullmatch, preferences):
-        if match is not None:
-            return min(int(match[2]), LONGEST_WAIT_S)
-    is_async = "respond-async" in (preference.lower() for preference in preferences)
-    return 0 if is_async else system.settings.sync_budget_seconds
 
 
 def _idempotency_key() -> str | None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event, insert
 from werkzeug.test import TestResponse
 
-from api import sending
+from api.waiting import MOST_WAITING, places, wait_seconds
 from app import create_app
 from config.esp_config import EspName
 from config.settings import load_settings
@@ -267,32 +267,28 @@ def test_the_same_mailing_is_the_same_content_sender_and_audience(
         ([",,;,="], 7),
     ],
 )
-def test_how_long_a_client_prefers_to_wait(
-    database: Database, clock: Clock, prefer: list[str], seconds: float
-) -> None:
-    system = a_system(database, clock, SYNC_BUDGET_SECONDS="7")
-    app = create_app(system=system)
-    with app.test_request_context(headers=[("Prefer", value) for value in prefer]):
-        assert sending._wait_seconds(system) == seconds
+def test_how_long_a_client_prefers_to_wait(prefer: list[str], seconds: float) -> None:
+    headers = [("Prefer", value) for value in prefer]
+    with Flask(__name__).test_request_context(headers=headers):
+        assert wait_seconds(7) == seconds
 
 
 def test_eight_requests_wait_and_the_ninth_is_answered_at_once(at: Office) -> None:
     at.ledgers.add_people(1)
-    at.simulator.behave(SENDGRID, Mode.HANG_BEFORE, count=sending.MOST_WAITING)
-    free = sending._waiting
+    at.simulator.behave(SENDGRID, Mode.HANG_BEFORE, count=MOST_WAITING)
 
     def send(n: int) -> TestResponse:
         return at.send(subject=f"Number {n}")
 
-    with ThreadPoolExecutor(sending.MOST_WAITING) as threads:
-        waiting = [threads.submit(send, n) for n in range(sending.MOST_WAITING)]
-        at.until(lambda: free._value == 0)
+    with ThreadPoolExecutor(MOST_WAITING) as threads:
+        waiting = [threads.submit(send, n) for n in range(MOST_WAITING)]
+        at.until(lambda: places._value == 0)
         ninth = send(9)
         assert (ninth.status_code, ninth.headers["Location"]) == (202, "/campaigns/9")
         assert not any(answer.done() for answer in waiting)
         at.system.stop_claiming()
         assert {answer.result().status_code for answer in waiting} == {202}
-    assert free._value == sending.MOST_WAITING
+    assert places._value == MOST_WAITING
     at.simulator.stop()  # the hanging calls end
 
 

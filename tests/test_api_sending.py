@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api import sending
+from api.waiting import MOST_WAITING, places
 from app import create_app
 from config.esp_config import EspName
 from database.models import CampaignStatus
@@ -204,12 +204,12 @@ def test_a_request_beyond_those_that_may_wait_gets_its_202_at_once(
 ) -> None:
     simulator.behave(EspName.SENDGRID, Mode.OK, latency_s=0.3)
     add_people(client, 1)
-    places = [sending._waiting.acquire(blocking=False) for _ in range(sending.MOST_WAITING)]
+    taken = [places.acquire(blocking=False) for _ in range(MOST_WAITING)]
     try:
         assert send(client).status_code == 202
     finally:
-        for _ in places:
-            sending._waiting.release()
+        for _ in taken:
+            places.release()
 
 
 def test_when_every_esp_waits_the_answer_is_a_202_with_the_reason(

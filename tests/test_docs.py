@@ -20,7 +20,7 @@ from werkzeug.routing import MapAdapter
 
 import app as web
 from api.auth import PUBLIC_RULES
-from api.sending import LONGEST_WAIT_S
+from api.waiting import LONGEST_WAIT_S
 from api.webhooks import LARGEST_BYTES
 from cli import COMMANDS, cli
 from config.esp_config import EspName
