@@ -6,13 +6,7 @@ https://postmarkapp.com/developer/api/email-api#send-batch-emails
 import re
 import threading
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any
-
-import requests
-import urllib3
-from postmarker.core import PostmarkClient
-from requests.adapters import HTTPAdapter
 
 from config.esp_config import EspName, PostmarkConfig
 from services.base import (
@@ -34,6 +28,7 @@ from services.base import (
     Throttled,
 )
 from services.http_transport import Transport
+from services.postmark_client import Client, Refused
 from services.wire import check_headers, filled, header_list, how_many, json_size, mailbox, reason
 
 MAX_MESSAGES = PostmarkConfig.largest_batch
@@ -137,7 +132,7 @@ class PostmarkAdapter(EspAdapter):
         mails = [_mail(common, batch.message, recipient) for recipient in batch.recipients]
         try:
             answer = self._client().call("POST", "email/batch", data=mails)
-        except _Refused as refused:
+        except Refused as refused:
             return _refusal(refused, len(mails))
         except (ValueError, RecursionError) as error:
             raise OutcomeUnknown("200: not JSON", http_status=200) from error
@@ -181,7 +176,7 @@ class PostmarkAdapter(EspAdapter):
             common["Tag"] = message.tags[0][:MAX_TAG_CHARS]
         return common
 
-    def _client(self) -> "Client":
+    def _client(self) -> Client:
         client: Client | None = getattr(self._threads, "client", None)
         if client is None:
             client = self._threads.client = Client(self._config, self._transport)
@@ -189,12 +184,12 @@ class PostmarkAdapter(EspAdapter):
 
 
 def call_postmark(
-    client: "Client", method: str, path: str, data: Any = None, **query: str
+    client: Client, method: str, path: str, data: Any = None, **query: str
 ) -> dict[str, Any]:
     """The object that one call answers; empty for anything else. Raises an `EspError`."""
     try:
         found = client.call(method, path, data=data, **query)
-    except _Refused as refused:
+    except Refused as refused:
         result = _judged(refused)
         kind = ERRORS.get(result.outcome, OutcomeUnknown)
         raise kind(result.reason or "", http_status=refused.status) from refused
@@ -217,73 +212,6 @@ def _mail(common: dict[str, Any], message: Message, recipient: Recipient) -> dic
     if "text" in texts:
         mail["TextBody"] = texts["text"]
     return mail
-
-
-class Client(PostmarkClient):  # type: ignore[misc] # the SDK has no types
-    """The SDK's client over our transport. Its own follows redirects with the token."""
-
-    def __init__(self, config: PostmarkConfig, transport: Transport) -> None:
-        # With the slash, and calls without one, a path in the base URL stays.
-        root = config.base_url.rstrip("/") + "/"
-        super().__init__(server_token=config.api_key, root_api_url=root)
-        self._session = _session(transport)
-
-    def __repr__(self) -> str:
-        return "<postmarker client>"  # the SDK's shows the token
-
-    def check_response(self, response: requests.Response) -> None:
-        """The SDK's lets each 3xx pass, and fails over an error without an ErrorCode."""
-        if response.status_code != 200:
-            raise _Refused(response)
-
-
-class _Refused(Exception):
-    """An answer other than 200."""
-
-    def __init__(self, response: requests.Response) -> None:
-        super().__init__(response.status_code)
-        self.status = response.status_code
-        try:
-            body = response.json()
-        except (ValueError, RecursionError):
-            body = None
-        self.item: dict[str, Any] = body if isinstance(body, dict) else {}
-        if not isinstance(self.item.get("ErrorCode"), int):
-            self.item = {}
-        # No id outside a 200, whatever an answer claims.
-        self.item.pop("MessageID", None)
-
-
-def _session(transport: Transport) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False  # no proxies and no .netrc
-    session.max_redirects = 0
-    session.adapters.clear()
-    session.mount("http://", _Pooled(transport))
-    session.mount("https://", _Pooled(transport))
-    return session
-
-
-class _Pooled(HTTPAdapter):
-    """requests' way to our transport, which has the timeouts and follows nothing."""
-
-    def __init__(self, transport: Transport) -> None:
-        super().__init__()
-        self._transport = transport
-
-    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-        body = request.body.encode() if isinstance(request.body, str) else request.body
-        answer = self._transport.exchange(
-            request.method or "", request.url or "", dict(request.headers), body
-        )
-        # Without the headers: they describe a body that has been read already.
-        raw = urllib3.HTTPResponse(
-            BytesIO(answer.body), status=answer.status, preload_content=False
-        )
-        response = self.build_response(request, raw)
-        # Else it would be guessed, which takes long for a large answer.
-        response.encoding = "utf-8"
-        return response
 
 
 def _result(item: Any) -> SendResult:
@@ -316,7 +244,7 @@ def _gravest(item: Mapping[str, Any]) -> SendResult:
     return inner[0] if inner else unknown
 
 
-def _judged(refused: _Refused) -> SendResult:
+def _judged(refused: Refused) -> SendResult:
     """What an answer other than 200 says about the whole call."""
     code = refused.item.get("ErrorCode")
     is_maintenance = refused.status == 503 and code == MAINTENANCE
@@ -330,7 +258,7 @@ def _judged(refused: _Refused) -> SendResult:
     return SendResult(outcome=outcome, reason=reason(refused.status, refused.item.get("Message")))
 
 
-def _refusal(refused: _Refused, count: int) -> BatchAnswer:
+def _refusal(refused: Refused, count: int) -> BatchAnswer:
     result = _judged(refused)
     if result.outcome is Outcome.RECIPIENT_REJECTED and count == 1:
         return BatchAnswer(http_status=refused.status, results=(result,))

@@ -12,7 +12,8 @@ from config.esp_config import EspName, PostmarkConfig
 from services.base import CONNECT_TIMEOUT_S, OutcomeUnknown
 from services.events import SuppressionReason
 from services.http_transport import Transport
-from services.postmark import Client, call_postmark
+from services.postmark import call_postmark
+from services.postmark_client import Client
 from services.suppression_lists import (
     EspSuppression,
     NotPushed,

@@ -378,7 +378,7 @@ ERRORS = {
 @pytest.mark.parametrize("status", [401, 422, 429, 500, 503])
 @pytest.mark.parametrize("code", EXPECTED_CODES)
 def test_a_code_for_the_whole_call(status: int, code: int) -> None:
-    with responses.RequestsMock(target="services.postmark._Pooled.send") as mock:
+    with responses.RequestsMock(target="services.postmark_client._Pooled.send") as mock:
         mock.post(
             "https://api.postmarkapp.com/email/batch",
             status=status,
