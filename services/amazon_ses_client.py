@@ -29,23 +29,7 @@ def aws_client(
 
     `endpoint_url` stands for Amazon's own address. What the transport raises, the call raises.
     """
-    nowhere, nothing = (None, None, os.devnull, None), (None, None, None, None)
-    # The settings are the only source: no ~/.aws, no AWS_PROFILE, no AWS_ENDPOINT_URL.
-    core = botocore.session.Session(
-        session_vars={
-            "config_file": nowhere,
-            "credentials_file": nowhere,
-            "profile": nothing,
-            "ca_bundle": nothing,
-        }
-    )
-    session = boto3.Session(
-        aws_access_key_id=config.access_key_id,
-        aws_secret_access_key=config.secret_access_key,
-        region_name=region or config.region,
-        botocore_session=core,
-    )
-    client = session.client(
+    client = _session(config, region or config.region).client(
         service,
         endpoint_url=endpoint_url,
         config=Config(
@@ -68,6 +52,25 @@ def aws_client(
     # know neither a total deadline nor a limit of size.
     client.meta.events.register(f"before-send.{service}", exchange)
     return client
+
+
+def _session(config: SesConfig, region: str) -> boto3.Session:
+    """The settings are its only source: no ~/.aws, no AWS_PROFILE, no AWS_ENDPOINT_URL."""
+    nowhere, nothing = (None, None, os.devnull, None), (None, None, None, None)
+    core = botocore.session.Session(
+        session_vars={
+            "config_file": nowhere,
+            "credentials_file": nowhere,
+            "profile": nothing,
+            "ca_bundle": nothing,
+        }
+    )
+    return boto3.Session(
+        aws_access_key_id=config.access_key_id,
+        aws_secret_access_key=config.secret_access_key,
+        region_name=region,
+        botocore_session=core,
+    )
 
 
 class _Raw:
