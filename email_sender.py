@@ -27,7 +27,8 @@ from database.sender_lock import SenderLock
 from database.session import Database
 from services.base import Account, EspAdapter
 from services.calls import Delivery
-from services.campaign_step import LOOK_EVERY_S, Call, Floor, Step, any_running, running
+from services.campaign_floor import Call, Floor
+from services.campaign_step import LOOK_EVERY_S, Step, any_running, running
 from services.ledger.claim import ClaimedBatch
 from services.ledger.record import give_back, recover
 from services.mailing import Identity, Mailing

@@ -1,22 +1,21 @@
 """One step of the engine: what happens to all running campaigns in one transaction."""
 
 import logging
-import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from config.esp_config import EspConfig, EspName
+from config.esp_config import EspName
 from config.settings import EspDistribution
 from database.models import Campaign, CampaignStatus, TallyKind
-from services.base import Account, BatchAnswer, EspAdapter, EspError, Outcome, SendResult
-from services.calls import Delivery, breaker_after, outcome_of, verdict
+from services.base import Account, EspError, Outcome, SendResult
+from services.calls import breaker_after, outcome_of, verdict
 from services.campaign_control import requeue_unknown
+from services.campaign_floor import Call, Floor
 from services.campaigns import LIGHT
 from services.esp_manager import batch_size, opens_at, rank, why_not_all
 from services.ledger.claim import ClaimedBatch, claim
@@ -25,8 +24,7 @@ from services.ledger.counters import tallies
 from services.ledger.finish import cancel_queued, finish, is_under_way
 from services.ledger.plan import plan_chunk
 from services.ledger.record import BatchOutcome, note_day, record
-from services.mailing import Identity, Mailing
-from services.pace import Pace
+from services.mailing import Mailing
 from services.reputation import note_claimed, note_outcomes, note_unheard
 from services.standing import (
     Standing,
@@ -44,52 +42,6 @@ PATIENCE = timedelta(seconds=5)
 """A shorter wait for an ESP is part of sending."""
 LOOK_EVERY_S = 1.0
 """How long a change that nobody told us about (the clock, another process) goes unseen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A batch on its way to its ESP."""
-
-    delivery: Delivery
-    future: "Future[BatchAnswer]"
-
-    @property
-    def batch(self) -> ClaimedBatch:
-        return self.delivery.batch
-
-
-@dataclass(slots=True, kw_only=True)
-class Floor:
-    """What the sending process knows beside the database: connections, pace, calls under way."""
-
-    configs: Mapping[EspName, EspConfig]
-    identity: Identity
-    distribution: EspDistribution
-    rng: random.Random
-    pace: dict[EspName, Pace]
-    adapters: dict[EspName, EspAdapter] = field(default_factory=dict)
-    calls: dict[int, Call] = field(default_factory=dict)
-    """By batch id; a call stays until its outcome is committed."""
-    looked_up: dict[EspName, datetime] = field(default_factory=dict)
-    """When the account of an ESP was last looked up, with or without success."""
-    may_claim: bool = False
-    """Whether the accounts were looked up, or waited for long enough."""
-    mailings: dict[int, Mailing] = field(default_factory=dict)
-    fits: dict[tuple[int, EspName], int] = field(default_factory=dict)
-    """Recipients of a campaign that one call took last, where that was not all of them."""
-    turns: dict[int, int] = field(default_factory=dict)
-    """Which claim of all was the last of a campaign: the one that waited longest is next."""
-
-    def keep_only(self, running: Collection[int]) -> None:
-        """Forget campaigns that came to a stand."""
-        for known in (self.mailings, self.turns):
-            for campaign_id in known.keys() - set(running):
-                known.pop(campaign_id)
-        for key in [key for key in self.fits if key[0] not in running]:
-            del self.fits[key]
-
-    def note_turn(self, campaign_id: int) -> None:
-        self.turns[campaign_id] = max(self.turns.values(), default=0) + 1
 
 
 class Step:
