@@ -5,38 +5,35 @@ for identity feedback, https://docs.aws.amazon.com/ses/latest/dg/notification-co
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from services.amazon_ses_words import (
-    BOUNCES,
-    COMPLAINED_BEFORE,
-    COMPLAINT,
-    COMPLAINTS,
-    NO_CAUSE,
-    OTHER,
-    SOFT,
-    STATUSES,
-    UNSUBSCRIBED,
-    Meaning,
-)
+from services.amazon_ses_words import BOUNCES, COMPLAINED_BEFORE, COMPLAINTS, NO_CAUSE, STATUSES
 from services.base import SEND_REF_KEY
 from services.events import CODE_CHARS, Event, EventKind
+from services.webhook_fields import (
+    COMPLAINED,
+    DEFERRED,
+    DROPPED,
+    ID_CHARS,
+    NEVER,
+    OTHER,
+    RESUBSCRIBED,
+    SOFT,
+    TEXT_CHARS,
+    UNSUBSCRIBED,
+    Meaning,
+    Payload,
+    moment,
+    text,
+)
 from services.wire import reason
 
-TEXT_CHARS = 2048
-"""Longer addresses of pages and names of programs are cut."""
-MESSAGE_ID_CHARS = 200
-"""As many as the ledger holds."""
 KEY_ID_CHARS = 160
 """Of an event's key; the rest is for the recipient."""
-
-NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-
-Payload = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +45,16 @@ class _Told:
     body: Payload
 
     def event(self, meaning: Meaning, address: str | None, **more: Any) -> Event:
-        key_id = more.pop("key_id", None) or _text(self.payload.get("MessageId")) or ""
+        key_id = more.pop("key_id", None) or text(self.payload.get("MessageId")) or ""
         tags = _list(_dict(self.mail.get("tags")).get(SEND_REF_KEY))
         return Event(
             key=_key(key_id, address),
             kind=meaning.kind,
             occurred_at=occurred_at(self.payload, self.body, self.mail),
             payload=self.payload,
-            send_ref=_text(tags[0]) if tags else None,
+            send_ref=text(tags[0]) if tags else None,
             address=address,
-            message_id=_text(self.mail.get("messageId"), MESSAGE_ID_CHARS),
+            message_id=text(self.mail.get("messageId"), ID_CHARS),
             bounce_class=meaning.bounce_class,
             suppress=meaning.suppress,
             **more,
@@ -81,7 +78,7 @@ def events_of(payload: Payload) -> tuple[Event, ...]:
     if not isinstance(message, dict):
         return ()
     # Event publishing, and the older feedback of an identity.
-    name = _text(message.get("eventType")) or _text(message.get("notificationType")) or ""
+    name = text(message.get("eventType")) or text(message.get("notificationType")) or ""
     read, body = _READERS.get(name, (_other, ""))
     told = _Told(payload, _dict(message.get("mail")), _dict(message.get(body)))
     return tuple({event.key: event for event in read(told)}.values())
@@ -93,22 +90,11 @@ def occurred_at(payload: Payload, *nearer: Payload) -> datetime:
     return next(filter(None, map(moment, told)), NEVER)
 
 
-def moment(given: object) -> datetime | None:
-    """A time as SES and SNS write it, in UTC."""
-    if not isinstance(given, str):
-        return None
-    try:
-        when = datetime.fromisoformat(given)
-        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
 def _bounce(told: _Told) -> Iterator[Event]:
     kind, sub_kind = (str(told.body.get(name)) for name in ("bounceType", "bounceSubType"))
     words = f"{kind}/{sub_kind}"[:CODE_CHARS]
     for address, one in _recipients(told, "bouncedRecipients"):
-        status = _text(one.get("status"), CODE_CHARS) or ""
+        status = text(one.get("status"), CODE_CHARS) or ""
         meaning = BOUNCES.get((kind, sub_kind), SOFT)
         if sub_kind in NO_CAUSE:
             meaning = next((by for form, by in STATUSES if re.fullmatch(form, status)), meaning)
@@ -117,14 +103,14 @@ def _bounce(told: _Told) -> Iterator[Event]:
             address,
             key_id=_feedback_id(told, "bounce"),
             code=status or words,
-            detail=reason(words, _text(one.get("diagnosticCode"))),
+            detail=reason(words, text(one.get("diagnosticCode"))),
         )
 
 
 def _complaint(told: _Told) -> Iterator[Event]:
-    feedback = _text(told.body.get("complaintFeedbackType"), CODE_CHARS)
-    meaning = COMPLAINTS.get(feedback or "", COMPLAINT)
-    sub_kind = _text(told.body.get("complaintSubType"), CODE_CHARS)
+    feedback = text(told.body.get("complaintFeedbackType"), CODE_CHARS)
+    meaning = COMPLAINTS.get(feedback or "", COMPLAINED)
+    sub_kind = text(told.body.get("complaintSubType"), CODE_CHARS)
     if sub_kind == "OnAccountSuppressionList":
         meaning = COMPLAINED_BEFORE
     code = sub_kind or feedback
@@ -134,31 +120,31 @@ def _complaint(told: _Told) -> Iterator[Event]:
             address,
             key_id=_feedback_id(told, "complaint"),
             code=code,
-            detail=reason(code or "complaint", _text(told.body.get("userAgent"))),
+            detail=reason(code or "complaint", text(told.body.get("userAgent"))),
         )
 
 
 def _feedback_id(told: _Told, kind: str) -> str | None:
     """Of a bounce or complaint: the same by whichever of the two ways it is told."""
-    found = _text(told.body.get("feedbackId"))
+    found = text(told.body.get("feedbackId"))
     return f"{kind}:{found}" if found else None
 
 
 def _delivery(told: _Told) -> Iterator[Event]:
-    answer = _text(told.body.get("smtpResponse"))
+    answer = text(told.body.get("smtpResponse"))
     for address in _texts(told.body.get("recipients")) or _all_or_nobody(told):
         detail = reason("smtp", answer) if answer else None
         yield told.event(Meaning(EventKind.DELIVERED), address, detail=detail)
 
 
 def _delay(told: _Told) -> Iterator[Event]:
-    kind = _text(told.body.get("delayType"), CODE_CHARS) or "Undetermined"
+    kind = text(told.body.get("delayType"), CODE_CHARS) or "Undetermined"
     for address, one in _recipients(told, "delayedRecipients"):
         yield told.event(
-            Meaning(EventKind.DEFERRED),
+            DEFERRED,
             address,
-            code=_text(one.get("status"), CODE_CHARS) or kind,
-            detail=reason(kind, _text(one.get("diagnosticCode"))),
+            code=text(one.get("status"), CODE_CHARS) or kind,
+            detail=reason(kind, text(one.get("diagnosticCode"))),
         )
 
 
@@ -170,15 +156,15 @@ def _send(told: _Told) -> Iterator[Event]:
 def _reject(told: _Told) -> Iterator[Event]:
     """SES found a virus: the content's fault."""
     for address in _all_or_nobody(told):
-        detail = reason("Reject", _text(told.body.get("reason")))
-        yield told.event(Meaning(EventKind.DROPPED), address, code="Reject", detail=detail)
+        detail = reason("Reject", text(told.body.get("reason")))
+        yield told.event(DROPPED, address, code="Reject", detail=detail)
 
 
 def _rendering_failure(told: _Told) -> Iterator[Event]:
     code = "Rendering Failure"
     for address in _all_or_nobody(told):
-        detail = reason(code, _text(told.body.get("errorMessage")))
-        yield told.event(Meaning(EventKind.DROPPED), address, code=code, detail=detail)
+        detail = reason(code, text(told.body.get("errorMessage")))
+        yield told.event(DROPPED, address, code=code, detail=detail)
 
 
 def _open(told: _Told) -> Iterator[Event]:
@@ -186,19 +172,19 @@ def _open(told: _Told) -> Iterator[Event]:
 
 
 def _click(told: _Told) -> Iterator[Event]:
-    url = _text(told.body.get("link"), TEXT_CHARS)
+    url = text(told.body.get("link"), TEXT_CHARS)
     yield told.event(Meaning(EventKind.CLICKED), told.only_addressee(), url=url, **_reader_of(told))
 
 
 def _reader_of(told: _Told) -> dict[str, str | None]:
     return {
-        "user_agent": _text(told.body.get("userAgent"), TEXT_CHARS),
-        "ip": _text(told.body.get("ipAddress"), CODE_CHARS),
+        "user_agent": text(told.body.get("userAgent"), TEXT_CHARS),
+        "ip": text(told.body.get("ipAddress"), CODE_CHARS),
     }
 
 
 def _subscription(told: _Told) -> Iterator[Event]:
-    source = _text(told.body.get("source"), CODE_CHARS)
+    source = text(told.body.get("source"), CODE_CHARS)
     yield told.event(_preference(told.body), told.only_addressee(), code=source)
 
 
@@ -210,7 +196,7 @@ def _preference(body: Payload) -> Meaning:
     if new.get("unsubscribeAll") is True or has_left:
         return UNSUBSCRIBED
     if ins or old.get("unsubscribeAll") is True:
-        return Meaning(EventKind.RESUBSCRIBED)
+        return RESUBSCRIBED
     return OTHER
 
 
@@ -249,7 +235,7 @@ def _recipients(told: _Told, name: str) -> Iterator[tuple[str | None, Payload]]:
     """Each recipient that has an address; whom the mail went to when there is none."""
     is_named = False
     for one in map(_dict, _list(told.body.get(name))):
-        if address := _text(one.get("emailAddress")):
+        if address := text(one.get("emailAddress")):
             is_named = True
             yield address, one
     if not is_named:
@@ -264,13 +250,8 @@ def _key(message: str, address: str | None) -> str:
     return f"{message}:{sha256(address.casefold().encode()).hexdigest()[:16]}"
 
 
-def _text(given: object, most: int = TEXT_CHARS) -> str | None:
-    """A text that is one, and not empty."""
-    return given[:most] if isinstance(given, str) and given else None
-
-
 def _texts(given: object) -> list[str]:
-    return [text for one in _list(given) if (text := _text(one))]
+    return [found for one in _list(given) if (found := text(one))]
 
 
 def _list(given: object) -> list[Any]:

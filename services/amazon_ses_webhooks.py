@@ -11,7 +11,7 @@ from typing import Any
 
 from config.esp_config import EspName, SesConfig
 from services.amazon_ses_certificates import Certificates, Fetch, fetch
-from services.amazon_ses_events import KEY_ID_CHARS, events_of, moment, occurred_at
+from services.amazon_ses_events import KEY_ID_CHARS, events_of, occurred_at
 from services.base import REASON_CHARS
 from services.events import (
     Event,
@@ -24,6 +24,7 @@ from services.events import (
     WebhookCall,
     WebhookReader,
 )
+from services.webhook_fields import moment
 from utils.outside_json import clean_text, read_json
 from utils.sns_signature import (
     HASHES,

@@ -1,29 +1,12 @@
 """Amazon SES's words for what became of a mail, and ours: nothing but tables."""
 
-from dataclasses import dataclass
-
 from services.events import BounceClass, EventKind, SuppressionReason
+from services.webhook_fields import BLOCKED, COMPLAINED, HARD, OTHER, SOFT, UNSUBSCRIBED, Meaning
 
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What one of SES's words comes to."""
-
-    kind: EventKind
-    bounce_class: BounceClass | None = None
-    suppress: SuppressionReason | None = None
-
-
-HARD = Meaning(EventKind.BOUNCED, BounceClass.HARD, SuppressionReason.HARD_BOUNCE)
-SOFT = Meaning(EventKind.BOUNCED, BounceClass.SOFT)
-BLOCKED = Meaning(EventKind.BOUNCED, BounceClass.BLOCKED)
 # SES did not try: the address is on a list of its own.
 HELD = Meaning(EventKind.DROPPED, BounceClass.HARD, SuppressionReason.ESP_INACTIVE)
-UNSUBSCRIBED = Meaning(EventKind.UNSUBSCRIBED, suppress=SuppressionReason.UNSUBSCRIBED)
-COMPLAINT = Meaning(EventKind.COMPLAINED, suppress=SuppressionReason.COMPLAINT)
 # Nobody complained now: SES kept from sending to someone who had.
 COMPLAINED_BEFORE = Meaning(EventKind.DROPPED, suppress=SuppressionReason.COMPLAINT)
-OTHER = Meaning(EventKind.OTHER)
 
 # bounceType and bounceSubType. A pair missing here is SOFT: a wrong SOFT costs one more
 # attempt, a wrong HARD loses a reader for good.
@@ -58,9 +41,9 @@ STATUSES: tuple[tuple[str, Meaning], ...] = (
 # virus are reports by machines about the mail, and not-spam takes a complaint back.
 # https://www.iana.org/assignments/marf-parameters
 COMPLAINTS: dict[str, Meaning] = {
-    "abuse": COMPLAINT,
-    "fraud": COMPLAINT,
-    "other": COMPLAINT,
+    "abuse": COMPLAINED,
+    "fraud": COMPLAINED,
+    "other": COMPLAINED,
     "not-spam": OTHER,
     "auth-failure": OTHER,
     "virus": OTHER,

@@ -1,4 +1,4 @@
-"""What the readers of webhooks without an envelope share: texts, times and keys from outside."""
+"""What the readers of webhooks share: meanings of words; texts, times and keys from outside."""
 
 import json
 from collections.abc import Mapping
