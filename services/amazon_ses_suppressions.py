@@ -4,29 +4,29 @@ Unsubscribes are not on it: they are no matter of SES's unless its contact lists
 
 https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_ListSuppressedDestinations.html
 https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_PutSuppressedDestination.html
+https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_DeleteSuppressedDestination.html
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from config.esp_config import EspName, SesConfig
 from services.amazon_ses import BadRequest, call_ses
 from services.amazon_ses_client import aws_client
-from services.base import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, OutcomeUnknown
+from services.base import EspUnavailable, OutcomeUnknown
 from services.events import SuppressionReason
-from services.http_transport import Transport
+from services.suppression_calls import CalledList, Ways
 from services.suppression_lists import (
-    MAX_PAGE_BYTES,
+    A_COMPLAINT,
     EspSuppression,
     NotPushed,
     PushResult,
-    SuppressionList,
-    patiently,
+    Released,
 )
 
 PAGE = 1000
+ABSENT = "NotFoundException"
 
 REASONS: dict[str, SuppressionReason] = {
     "BOUNCE": SuppressionReason.HARD_BOUNCE,
@@ -35,26 +35,12 @@ REASONS: dict[str, SuppressionReason] = {
 """A reason missing here is ESP_INACTIVE: SES drops what is sent there, whatever it calls it."""
 
 
-class SesSuppressions(SuppressionList):
+class SesSuppressions(CalledList):
     name = EspName.SES
 
-    def __init__(
-        self,
-        config: SesConfig,
-        *,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        read_timeout_s: float = READ_TIMEOUT_S,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        transport = Transport(
-            connections=1,
-            hide=(config.access_key_id, config.secret_access_key),
-            connect_timeout_s=connect_timeout_s,
-            read_timeout_s=read_timeout_s,
-            max_answer_bytes=MAX_PAGE_BYTES,
-        )
-        self._client = aws_client(config, "sesv2", transport, endpoint_url=config.base_url)
-        self._sleep = sleep
+    def __init__(self, config: SesConfig, **ways: Unpack[Ways]) -> None:
+        super().__init__((config.access_key_id, config.secret_access_key), ways)
+        self._client = aws_client(config, "sesv2", self._transport, endpoint_url=config.base_url)
 
     def pull(self, since: datetime | None) -> Iterator[Sequence[EspSuppression]]:
         query: dict[str, Any] = {"PageSize": PAGE, **({"StartDate": since} if since else {})}
@@ -85,8 +71,27 @@ class SesSuppressions(SuppressionList):
                 pushed += 1
         return PushResult(pushed=pushed, failed=tuple(failed))
 
+    def release(self, address: str) -> Released:
+        """The entry is read before it is taken off: SES would let go of a complaint too."""
+        entry = {"EmailAddress": address}
+        try:
+            found = self._call("get_suppressed_destination", entry).get("SuppressedDestination")
+        except BadRequest as error:
+            return Released(kept=error.reason)
+        except EspUnavailable as error:
+            if error.reason.startswith(ABSENT):
+                return Released()
+            raise
+        if not isinstance(found, dict):
+            raise OutcomeUnknown("200: no entry of the list", http_status=200)
+        word = str(found.get("Reason"))
+        if REASONS.get(word) is SuppressionReason.COMPLAINT:
+            return Released(kept=A_COMPLAINT)
+        self._call("delete_suppressed_destination", entry)
+        return Released(off=(word,))
+
     def _call(self, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        return patiently(lambda: call_ses(self._client, operation, arguments), self._sleep)
+        return self._patiently(lambda: call_ses(self._client, operation, arguments))
 
 
 def _entry(item: Mapping[str, Any]) -> EspSuppression:

@@ -3,24 +3,17 @@
 https://postmarkapp.com/developer/api/suppressions-api
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Unpack
 
 from config.esp_config import EspName, PostmarkConfig
-from services.base import CONNECT_TIMEOUT_S, OutcomeUnknown
+from services.base import OutcomeUnknown
 from services.events import SuppressionReason
-from services.http_transport import Transport
 from services.postmark import call_postmark
 from services.postmark_client import Client
-from services.suppression_lists import (
-    EspSuppression,
-    NotPushed,
-    PushResult,
-    SuppressionList,
-    patiently,
-)
+from services.suppression_calls import CalledList, Ways
+from services.suppression_lists import EspSuppression, NotPushed, PushResult, Released
 
 PUSH = 50
 """Addresses that one call may carry (documented)."""
@@ -38,29 +31,16 @@ REASONS: dict[str, SuppressionReason] = {
 """A reason missing here is ESP_INACTIVE: Postmark refuses mail to that address."""
 
 
-class PostmarkSuppressions(SuppressionList):
+class PostmarkSuppressions(CalledList):
     name = EspName.POSTMARK
+    read_timeout_s = DUMP_TIMEOUT_S
+    max_answer_bytes = MAX_DUMP_BYTES
 
-    def __init__(
-        self,
-        config: PostmarkConfig,
-        *,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        read_timeout_s: float = DUMP_TIMEOUT_S,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        transport = Transport(
-            connections=1,
-            hide=(config.api_key,),
-            connect_timeout_s=connect_timeout_s,
-            read_timeout_s=read_timeout_s,
-            max_answer_bytes=MAX_DUMP_BYTES,
-        )
-        self._client = Client(config, transport)
-        self._path = f"message-streams/{config.message_stream}/suppressions"
-        self._clock = clock
-        self._sleep = sleep
+    def __init__(self, config: PostmarkConfig, **ways: Unpack[Ways]) -> None:
+        super().__init__((config.api_key,), ways)
+        self._client = Client(config, self._transport)
+        self._stream = config.message_stream
+        self._path = f"message-streams/{self._stream}/suppressions"
 
     def pull(self, since: datetime | None) -> Iterator[Sequence[EspSuppression]]:
         """A year at a time, so that a list of any length is never whole in memory."""
@@ -83,10 +63,20 @@ class PostmarkSuppressions(SuppressionList):
             failed += refused
         return PushResult(pushed=pushed, failed=tuple(failed))
 
-    def _call(self, method: str, path: str, data: Any = None, **query: str) -> list[Any]:
-        answer = patiently(
-            lambda: call_postmark(self._client, method, path, data, **query), self._sleep
+    def release(self, address: str) -> Released:
+        """Postmark itself refuses to let go of a complaint."""
+        told = self._call(
+            "POST", f"{self._path}/delete", {"Suppressions": [{"EmailAddress": address}]}
         )
+        match [_status(item) for item in told]:
+            case ["Deleted"]:
+                return Released(off=(self._stream,))
+            case ["Failed"]:
+                return Released(kept=_refused(told[0]).why)
+        raise OutcomeUnknown("200: not one result for the address", http_status=200)
+
+    def _call(self, method: str, path: str, data: Any = None, **query: str) -> list[Any]:
+        answer = self._patiently(lambda: call_postmark(self._client, method, path, data, **query))
         found = answer.get("Suppressions")
         if not isinstance(found, list):
             raise OutcomeUnknown("200: no list of suppressions", http_status=200)

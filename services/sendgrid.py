@@ -190,6 +190,9 @@ class _KeptAliveClient(Client):  # type: ignore[misc] # the SDK has no types
     def post(self, request_body: dict[str, Any]) -> Response:
         return self._call("POST", json.dumps(request_body).encode())
 
+    def delete(self) -> Response:
+        return self._call("DELETE", None)
+
     def _call(
         self, method: str, body: bytes | None, query: Mapping[str, Any] | None = None
     ) -> Response:

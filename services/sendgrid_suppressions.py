@@ -5,29 +5,29 @@ is dropped. Not the blocks, which SendGrid itself goes on writing to, nor the un
 which our mails belong to none of.
 
 https://www.twilio.com/docs/sendgrid/api-reference/bounces-api/retrieve-all-bounces
+https://www.twilio.com/docs/sendgrid/api-reference/bounces-api/delete-a-bounce
 https://www.twilio.com/docs/sendgrid/api-reference/suppressions-global-suppressions
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Unpack
+from urllib.parse import quote
 
 from python_http_client.client import Response
 from python_http_client.exceptions import HTTPError
 
 from config.esp_config import EspName, SendGridConfig
-from services.base import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, MessageRejected, OutcomeUnknown
+from services.base import MessageRejected, OutcomeUnknown
 from services.events import SuppressionReason
-from services.http_transport import Transport
 from services.sendgrid import call_error, parsed, sdk_over
+from services.suppression_calls import CalledList, Ways
 from services.suppression_lists import (
-    MAX_PAGE_BYTES,
+    A_COMPLAINT,
     EspSuppression,
     NotPushed,
     PushResult,
-    SuppressionList,
-    patiently,
+    Released,
 )
 
 PAGE = 500
@@ -44,28 +44,12 @@ LISTS: dict[str, SuppressionReason] = {
 """The names in `GET /v3/suppression/<name>`."""
 
 
-class SendGridSuppressions(SuppressionList):
+class SendGridSuppressions(CalledList):
     name = EspName.SENDGRID
 
-    def __init__(
-        self,
-        config: SendGridConfig,
-        *,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        read_timeout_s: float = READ_TIMEOUT_S,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        transport = Transport(
-            connections=1,
-            hide=(config.api_key,),
-            connect_timeout_s=connect_timeout_s,
-            read_timeout_s=read_timeout_s,
-            max_answer_bytes=MAX_PAGE_BYTES,
-        )
-        self._client = sdk_over(transport, config).client
-        self._clock = clock
-        self._sleep = sleep
+    def __init__(self, config: SendGridConfig, **ways: Unpack[Ways]) -> None:
+        super().__init__((config.api_key,), ways)
+        self._client = sdk_over(self._transport, config).client
 
     def pull(self, since: datetime | None) -> Iterator[Sequence[EspSuppression]]:
         for list_name in LISTS:
@@ -86,6 +70,31 @@ class SendGridSuppressions(SuppressionList):
             pushed += len(some) - len(refused)
             failed += refused
         return PushResult(pushed=pushed, failed=tuple(failed))
+
+    def release(self, address: str) -> Released:
+        """Each list is asked for the address before it is taken off there."""
+        try:
+            held = [name for name in LISTS if self._holds(name, address)]
+            off = [name for name in held if LISTS[name] is not SuppressionReason.COMPLAINT]
+            for name in off:
+                self._call(self._entry_of(name, address).delete)
+        except MessageRejected as error:
+            return Released(kept=error.reason)
+        return Released(off=tuple(off), kept=A_COMPLAINT if len(off) < len(held) else None)
+
+    def _holds(self, list_name: str, address: str) -> bool:
+        """`[]`, or `{}` of the global unsubscribes, when the address is not there."""
+        found = parsed(self._call(self._entry_of(list_name, address).get).body)
+        if not isinstance(found, list | dict):
+            raise OutcomeUnknown(f"{list_name}: not an entry of it", http_status=200)
+        return bool(found)
+
+    def _entry_of(self, list_name: str, address: str) -> Any:
+        if list_name == "unsubscribes":
+            entries = self._client.asm.suppressions._("global")
+        else:
+            entries = self._client.suppression._(list_name)
+        return entries._(quote(address, safe=""))
 
     def _refused(self, addresses: list[str]) -> list[NotPushed]:
         try:
@@ -136,7 +145,7 @@ class SendGridSuppressions(SuppressionList):
                     raise MessageRejected(why, http_status=400) from error
                 raise call_error(error, self._clock()) from error
 
-        return patiently(once, self._sleep)
+        return self._patiently(once)
 
 
 def _entry(list_name: str, item: Any) -> EspSuppression:

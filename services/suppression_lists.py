@@ -1,26 +1,20 @@
 """The words for the list that an ESP keeps of addresses it would not deliver to, and the
-contract of whoever reads and fills it.
+contract of whoever reads, fills and clears it.
 
-All calls may be repeated: they read, or put an address on a list where it may be already.
+All calls may be repeated: they read, put an address on a list where it may be already, or
+take off one that may be gone.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from config.esp_config import EspName
-from services.base import Throttled
 from services.events import SuppressionReason
 
-WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Between calls that an ESP finds too fast and does not say for how long; then we give up."""
-MAX_WAIT_S = 60.0
-MAX_PAGE_BYTES = 10_000_000
-"""Of one page of a list: 500 addresses, each with what the receiving side said."""
-
-T = TypeVar("T")
+A_COMPLAINT = "a complaint stays on its list"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +46,16 @@ class PushResult:
     failed: tuple[NotPushed, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """What became of one address on an ESP's lists; nothing at all: it was on none."""
+
+    off: tuple[str, ...] = ()
+    """The lists that it was taken off, in the ESP's own words."""
+    kept: str | None = None
+    """Why the ESP still holds it, and will however often it is asked."""
+
+
 class SuppressionList(ABC):
     """The list of one ESP's account, or of the stream that we send through."""
 
@@ -72,12 +76,9 @@ class SuppressionList(ABC):
         Raises an `EspError`, perhaps after some are there.
         """
 
+    @abstractmethod
+    def release(self, address: str) -> Released:
+        """Take an address off every list that drops its mail; but a complaint stays.
 
-def patiently(call: Callable[[], T], sleep: Callable[[float], None]) -> T:
-    """What `call` returns; while it is `Throttled`, again after a wait. Raises the last one."""
-    for wait in WAITS_S:
-        try:
-            return call()
-        except Throttled as error:
-            sleep(min(wait if error.retry_after_s is None else error.retry_after_s, MAX_WAIT_S))
-    return call()
+        Raises an `EspError`, perhaps after it is off some; another try may go better.
+        """

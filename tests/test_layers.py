@@ -77,7 +77,7 @@ LAYERS: dict[str, int] = {
 ESP_SIDE = (
     *ADAPTERS,
     *("services.adapters", "services.http_transport", "services.simulator", "services.wire"),
-    "services.webhook_fields",
+    *("services.suppression_calls", "services.webhook_fields"),
 )
 DATABASE_SIDE = ("database", "sqlalchemy", "alembic")
 

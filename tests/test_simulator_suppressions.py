@@ -77,6 +77,11 @@ def test_a_reset_empties_the_lists(sim: Simulator) -> None:
         (SENDGRID, "/v3/suppression/bounces?offset=x", 400),
         (SENDGRID, f"/v3/suppression/bounces?start_time={'9' * 5000}", 400),
         (SENDGRID, "/v3/suppression/blocks", 404),
+        (SENDGRID, "/v3/suppression/unsubscribes/ann@example.net", 404),
+        (SENDGRID, f"{GLOBAL}/ann@example.net", 200),
+        (SENDGRID, "/v3/suppression/bounces/ann@example.net", 200),
+        (SES, f"{SES_LIST}/ann@example.net", 404),
+        (SES, f"{SES_LIST}/bounce@example.net", 200),
         (SENDGRID, GLOBAL, 405),
         (SES, f"{SES_LIST}?StartDate=today", 400),
         (SES, f"{SES_LIST}?StartDate=2026-01-01", 200),
@@ -103,6 +108,8 @@ def test_a_query_that_makes_no_sense_is_refused(
         (SENDGRID, GLOBAL, b"{", 400),
         (POSTMARK, STREAM, {"Suppressions": [{"EmailAddress": "a@example.net"}] * 51}, 422),
         (POSTMARK, STREAM, {"Suppressions": [7]}, 422),
+        (POSTMARK, f"{STREAM}/delete", {"Suppressions": [{"EmailAddress": "a@b.de"}] * 51}, 422),
+        (POSTMARK, f"{STREAM}/delete", {"Suppressions": [7]}, 422),
     ],
 )
 def test_a_push_that_makes_no_sense_is_refused(

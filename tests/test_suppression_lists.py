@@ -24,13 +24,14 @@ from services.postmark_suppressions import PostmarkSuppressions, _spans
 from services.sendgrid_suppressions import SendGridSuppressions
 from services.simulator.modes import Mode, Scope
 from services.simulator.server import Simulator
+from services.suppression_calls import WAITS_S, patiently
 from services.suppression_lists import (
-    WAITS_S,
+    A_COMPLAINT,
     EspSuppression,
     NotPushed,
     PushResult,
+    Released,
     SuppressionList,
-    patiently,
 )
 from tests.canned_esp import (
     CannedEsp,
@@ -220,6 +221,142 @@ def test_each_postmark_stream_has_its_own_list(simulator: Simulator) -> None:
     assert build_adapter(config).send(batch(1)).results[0].outcome.value == "accepted"
 
 
+# taken off again
+
+
+HELD = (*FATED, "inactive@example.net", "pushed@example.net", "reader@example.net")
+
+
+@pytest.mark.parametrize(
+    ("esp", "expected"),
+    [
+        (
+            EspName.SENDGRID,
+            {
+                "bounce@example.net": Released(off=("bounces",)),
+                "complaint@example.net": Released(kept=A_COMPLAINT),
+                "unsubscribe@example.net": Released(off=("unsubscribes",)),
+                "inactive@example.net": Released(off=("invalid_emails",)),
+                "pushed@example.net": Released(off=("unsubscribes",)),
+                "reader@example.net": Released(),
+            },
+        ),
+        (
+            EspName.SES,
+            {
+                "bounce@example.net": Released(off=("BOUNCE",)),
+                "complaint@example.net": Released(kept=A_COMPLAINT),
+                "unsubscribe@example.net": Released(),
+                "inactive@example.net": Released(off=("BOUNCE",)),
+                "pushed@example.net": Released(off=("BOUNCE",)),
+                "reader@example.net": Released(),
+            },
+        ),
+        (
+            EspName.POSTMARK,
+            {
+                "bounce@example.net": Released(off=("broadcast",)),
+                "complaint@example.net": Released(
+                    kept="You do not have the required authority to change it."
+                ),
+                "unsubscribe@example.net": Released(off=("broadcast",)),
+                "inactive@example.net": Released(off=("broadcast",)),
+                "pushed@example.net": Released(off=("broadcast",)),
+                # Postmark does not tell whether it was there.
+                "reader@example.net": Released(off=("broadcast",)),
+            },
+        ),
+    ],
+)
+def test_who_is_released_is_on_no_list_any_more_but_for_a_complaint(
+    simulator: Simulator, esp: EspName, expected: dict[str, Released]
+) -> None:
+    mail(simulator, esp, "reader@example.net", *FATED, "inactive@example.net")
+    own_list = list_at(simulator, esp)
+    own_list.push([("pushed@example.net", HARD)])
+    assert {one: own_list.release(one) for one in HELD} == expected
+    assert [entry.address for entry in pulled(own_list)] == ["complaint@example.net"]
+
+
+@EVERY_ESP
+def test_a_release_may_be_repeated_and_moves_nobody_else(
+    simulator: Simulator, esp: EspName
+) -> None:
+    own_list = list_at(simulator, esp)
+    own_list.push([("ann+news@example.net", HARD), ("ann@example.net", HARD)])
+    for _ in range(2):
+        assert own_list.release("ann+news@example.net").kept is None
+    assert [entry.address for entry in pulled(own_list)] == ["ann@example.net"]
+
+
+@pytest.mark.parametrize(
+    ("esp", "paths"),
+    [
+        (
+            EspName.SENDGRID,
+            [
+                "/v3/suppression/bounces/a%2Bb%25%3F%23@example.net",
+                "/v3/suppression/invalid_emails/a%2Bb%25%3F%23@example.net",
+                "/v3/suppression/spam_reports/a%2Bb%25%3F%23@example.net",
+                "/v3/asm/suppressions/global/a%2Bb%25%3F%23@example.net",
+            ],
+        ),
+        (
+            EspName.SES,
+            ["/v2/email/suppression/addresses/a%2Bb%25%3F%23@example.net"],
+        ),
+    ],
+)
+def test_an_address_in_a_path_says_nothing_but_itself(
+    canned: CannedEsp, esp: EspName, paths: list[str]
+) -> None:
+    canned.act = (
+        answer(404, {"message": "gone"}, {"x-amzn-ErrorType": "NotFoundException"})
+        if esp is EspName.SES
+        else answer(200, [])
+    )
+    assert canned_list(esp, canned.url).release("a+b%?#@example.net") == Released()
+    assert [request.path.replace("%40", "@") for request in canned.requests] == paths
+
+
+@pytest.mark.parametrize(
+    ("esp", "status", "body"),
+    [
+        (EspName.SENDGRID, 200, 7),
+        (EspName.SES, 200, {"SuppressedDestination": []}),
+        (EspName.POSTMARK, 200, {"Suppressions": []}),
+        (EspName.POSTMARK, 200, {"Suppressions": [{"Status": "Whatever"}]}),
+        (EspName.POSTMARK, 200, {"Suppressions": [{"Status": "Deleted"}] * 2}),
+    ],
+)
+def test_an_answer_of_another_shape_releases_nobody(
+    canned: CannedEsp, esp: EspName, status: int, body: Any
+) -> None:
+    canned.act = answer(status, body)
+    with pytest.raises(OutcomeUnknown):
+        canned_list(esp, canned.url).release("a@example.net")
+
+
+@pytest.mark.parametrize(
+    ("esp", "status", "body"),
+    [
+        (EspName.SENDGRID, 400, {"errors": [{"message": "invalid email", "field": None}]}),
+        (EspName.SES, 400, {"__type": "BadRequestException", "message": "invalid email"}),
+        (
+            EspName.POSTMARK,
+            200,
+            {"Suppressions": [{"Status": "Failed", "Message": "invalid email"}]},
+        ),
+    ],
+)
+def test_an_address_that_cannot_be_released_is_told_with_the_reason(
+    canned: CannedEsp, esp: EspName, status: int, body: Any
+) -> None:
+    canned.act = answer(status, body)
+    released = canned_list(esp, canned.url).release("a@nowhere")
+    assert (released.off, str(released.kept).endswith("invalid email")) == ((), True)
+
+
 # what an answer says
 
 
@@ -368,7 +505,7 @@ def test_a_page_may_be_larger_than_an_answer_to_a_send(canned: CannedEsp, page_b
         (Mode.CUT, OutcomeUnknown),
     ],
 )
-@pytest.mark.parametrize("call", ["pull", "push"])
+@pytest.mark.parametrize("call", ["pull", "push", "release"])
 @EVERY_ESP
 def test_every_failure_is_an_error_with_its_kind(
     simulator: Simulator, esp: EspName, call: str, mode: Mode, kind: type[EspError]
@@ -379,8 +516,13 @@ def test_every_failure_is_an_error_with_its_kind(
         # A 200 is all that SES promises.
         assert own_list.push([("ann@example.net", HARD)]) == PushResult(pushed=1)
         return
+    calls: dict[str, Callable[[], object]] = {
+        "pull": lambda: pulled(own_list),
+        "push": lambda: own_list.push([("ann@example.net", HARD)]),
+        "release": lambda: own_list.release("ann@example.net"),
+    }
     with pytest.raises(EspError) as raised:
-        pulled(own_list) if call == "pull" else own_list.push([("ann@example.net", HARD)])
+        calls[call]()
     assert issubclass(raised.type, kind), raised.value
 
 
@@ -481,6 +623,8 @@ def test_ses_takes_what_its_service_model_describes() -> None:
     for operation, arguments in {
         "ListSuppressedDestinations": {"PageSize": 1000, "StartDate": NOW, "NextToken": "x"},
         "PutSuppressedDestination": {"EmailAddress": "a@example.net", "Reason": "BOUNCE"},
+        "GetSuppressedDestination": {"EmailAddress": "a@example.net"},
+        "DeleteSuppressedDestination": {"EmailAddress": "a@example.net"},
     }.items():
         shape = model.operation_model(operation).input_shape
         assert not ParamValidator().validate(arguments, shape).has_errors()

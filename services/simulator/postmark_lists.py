@@ -6,7 +6,7 @@ https://postmarkapp.com/developer/api/suppressions-api
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta, timezone
 
-from services.simulator.dialect import parse_json
+from services.simulator.dialect import Refused, parse_json
 from services.simulator.fates import is_address
 from services.simulator.http1 import Request, Response, json_response
 from services.simulator.modes import Scope
@@ -14,6 +14,7 @@ from services.simulator.postmark_checks import STREAMS
 from services.simulator.shape import JsonObject, WrongShape, as_list, as_object, as_text
 from services.simulator.suppression_lists import Cause, Listed, SuppressionLists
 
+DELETE = "/delete"
 MAX_PUSH = 50
 HERE = timezone(timedelta(hours=-5))
 """Postmark's days and times are those of its east coast."""
@@ -30,7 +31,7 @@ WORDS: dict[Cause, tuple[str, str]] = {
 ROUTES: Mapping[tuple[str, str], Scope] = {
     (method, f"/message-streams/{stream}/suppressions{end}"): Scope.LOOKUP
     for stream in STREAMS
-    for method, end in (("GET", "/dump"), ("POST", ""))
+    for method, end in (("GET", "/dump"), ("POST", ""), ("POST", DELETE))
 }
 
 
@@ -39,6 +40,8 @@ def answer(request: Request, lists: SuppressionLists, now: datetime) -> Response
     if (request.method, request.path) not in ROUTES:
         return None
     stream = request.path.split("/")[2]
+    if request.path.endswith(DELETE):
+        return _delete(request, stream, lists)
     if request.method == "POST":
         return _add(request, stream, lists, now)
     first, last = _day(request.query, "fromdate"), _day(request.query, "todate")
@@ -51,20 +54,42 @@ def answer(request: Request, lists: SuppressionLists, now: datetime) -> Response
 
 
 def _add(request: Request, stream: str, lists: SuppressionLists, now: datetime) -> Response:
-    items = as_list(as_object(parse_json(request.body)).get("Suppressions"))
-    addresses = [as_text(as_object(item).get("EmailAddress")) for item in items]
-    if len(addresses) > MAX_PUSH:
-        text = "You've exceeded the maximum number of suppressions for a single request."
-        return json_response(422, {"ErrorCode": 1405, "Message": text})
+    addresses = _addresses(request)
     for address in filter(is_address, addresses):
         lists.add(stream, Listed(address=address, cause=Cause.PUSHED, at=now))
-    return json_response(200, {"Suppressions": [_result(address) for address in addresses]})
+    return json_response(
+        200, {"Suppressions": [_result(address, "Suppressed") for address in addresses]}
+    )
 
 
-def _result(address: str) -> JsonObject:
+def _delete(request: Request, stream: str, lists: SuppressionLists) -> Response:
+    results = []
+    for address in _addresses(request):
+        listed = lists.entry(stream, address)
+        if listed is not None and listed.cause is Cause.COMPLAINT:
+            results.append(_failed(address, "You do not have the required authority to change it."))
+            continue
+        lists.take_off(stream, address)
+        results.append(_result(address, "Deleted"))
+    return json_response(200, {"Suppressions": results})
+
+
+def _addresses(request: Request) -> list[str]:
+    """Raises `Refused` for more than one call may carry."""
+    items = as_list(as_object(parse_json(request.body)).get("Suppressions"))
+    if len(items) > MAX_PUSH:
+        text = "You've exceeded the maximum number of suppressions for a single request."
+        raise Refused(json_response(422, {"ErrorCode": 1405, "Message": text}))
+    return [as_text(as_object(item).get("EmailAddress")) for item in items]
+
+
+def _result(address: str, status: str) -> JsonObject:
     if is_address(address):
-        return {"EmailAddress": address, "Status": "Suppressed", "Message": None}
-    text = "An invalid email address was provided."
+        return {"EmailAddress": address, "Status": status, "Message": None}
+    return _failed(address, "An invalid email address was provided.")
+
+
+def _failed(address: str, text: str) -> JsonObject:
     return {"EmailAddress": address, "Status": "Failed", "Message": text}
 
 

@@ -16,17 +16,23 @@ from services.simulator.shape import JsonObject, as_list, as_object, as_text
 from services.simulator.suppression_lists import Cause, Listed, SuppressionLists
 
 GLOBAL_PATH = "/v3/asm/suppressions/global"
+UNSUBSCRIBES = "/v3/suppression/unsubscribes"
 MAX_PAGE = 500
 
 CAUSES: dict[str, tuple[Cause, ...]] = {
     "/v3/suppression/bounces": (Cause.BOUNCE,),
     "/v3/suppression/invalid_emails": (Cause.INACTIVE,),
     "/v3/suppression/spam_reports": (Cause.COMPLAINT,),
-    "/v3/suppression/unsubscribes": (Cause.UNSUBSCRIBE, Cause.PUSHED),
+    UNSUBSCRIBES: (Cause.UNSUBSCRIBE, Cause.PUSHED),
 }
 ROUTES: Mapping[tuple[str, str], Scope] = {
     **{("GET", path): Scope.LOOKUP for path in CAUSES},
     ("POST", GLOBAL_PATH): Scope.LOOKUP,
+    **{
+        (method, f"{path}/"): Scope.LOOKUP
+        for method in ("GET", "DELETE")
+        for path in (*(path for path in CAUSES if path != UNSUBSCRIBES), GLOBAL_PATH)
+    },
 }
 
 
@@ -35,13 +41,30 @@ def answer(request: Request, lists: SuppressionLists, now: datetime) -> Response
     if (request.method, request.path) == ("POST", GLOBAL_PATH):
         return _add(request, lists, now)
     if request.path not in CAUSES:
-        return None
+        return _about_one(request, lists)
     query = request.query
     since = datetime.fromtimestamp(_number(query, "start_time", 0), UTC)
     limit, offset = min(_number(query, "limit", MAX_PAGE), MAX_PAGE), _number(query, "offset", 0)
     found = lists.of("", since, *CAUSES[request.path])[::-1]  # the newest first
     page = found[offset : offset + limit]
     return json_response(200, [_entry(request.path, listed) for listed in page])
+
+
+def _about_one(request: Request, lists: SuppressionLists) -> Response | None:
+    parent, _, address = request.path.rpartition("/")
+    if (request.method, f"{parent}/") not in ROUTES:
+        return None
+    listed = lists.entry("", address)
+    causes = CAUSES[UNSUBSCRIBES if parent == GLOBAL_PATH else parent]
+    is_there = listed is not None and listed.cause in causes
+    if request.method == "DELETE":
+        if not is_there:
+            return error(404, "not found")
+        lists.take_off("", address)
+        return Response(status=204)
+    if parent == GLOBAL_PATH:
+        return json_response(200, {"recipient_email": address} if is_there else {})
+    return json_response(200, [_entry(parent, listed)] if listed and is_there else [])
 
 
 def _add(request: Request, lists: SuppressionLists, now: datetime) -> Response:

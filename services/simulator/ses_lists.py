@@ -26,14 +26,29 @@ WORDS: dict[Cause, str] = {
 ROUTES: Mapping[tuple[str, str], Scope] = {
     ("GET", PATH): Scope.LOOKUP,
     ("PUT", PATH): Scope.LOOKUP,
+    ("GET", f"{PATH}/"): Scope.LOOKUP,
+    ("DELETE", f"{PATH}/"): Scope.LOOKUP,
 }
 
 
 def answer(request: Request, lists: SuppressionLists, now: datetime) -> Response | None:
     """`None` for what is no call about suppressions."""
+    if request.path.startswith(f"{PATH}/"):
+        return _about_one(request, lists)
     if request.path != PATH:
         return None
     return _put(request, lists, now) if request.method == "PUT" else _list(request, lists)
+
+
+def _about_one(request: Request, lists: SuppressionLists) -> Response:
+    address = request.path.rpartition("/")[2]
+    listed = lists.entry("", address)
+    if listed is None or (listed.cause not in WORDS and not listed.word):
+        return exception("NotFoundException", f"{address} does not exist on your suppression list.")
+    if request.method == "DELETE":
+        lists.take_off("", address)
+        return json_response(200, {})
+    return json_response(200, {"SuppressedDestination": _entry(listed)})
 
 
 def _list(request: Request, lists: SuppressionLists) -> Response:

@@ -52,6 +52,13 @@ class SuppressionLists:
         """The first cause stays."""
         self._listed.setdefault((stream, listed.address.lower()), listed)
 
+    def take_off(self, stream: str, address: str) -> bool:
+        """Whether it was there."""
+        return self._listed.pop((stream, address.lower()), None) is not None
+
+    def entry(self, stream: str, address: str) -> Listed | None:
+        return self._listed.get((stream, address.lower()))
+
     def holds(self, stream: str, address: str) -> bool:
         return (stream, address.lower()) in self._listed
 
