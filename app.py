@@ -22,6 +22,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
 from flask import Flask, Response, request
+from flask.json.provider import DefaultJSONProvider
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 from sqlalchemy.exc import SQLAlchemyError
@@ -88,8 +89,10 @@ def create_app(settings: Settings | None = None, system: System | None = None) -
     system = system or System.open(settings or load_settings())
     app = Api(__name__)
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, PROPAGATE_EXCEPTIONS=False)
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    assert isinstance(app.json, DefaultJSONProvider)  # Flask's own, unless one is set
+    app.json.sort_keys = False
     if hops := system.settings.trusted_proxy_hops:
+        # Assigned as Flask documents it for middleware.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     attach(app, system)
     metrics.register(app, system)
@@ -125,7 +128,7 @@ def _finish(response: Response) -> Response:
     return response
 
 
-class _Worker(ThreadWorker):  # type: ignore[misc]
+class _Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """gunicorn's threads, and the moments at which the system starts and stops."""
 
     def handle_exit(self, sig: int, frame: Any) -> None:
@@ -138,7 +141,7 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
     handle_quit = handle_exit
 
 
-class _Server(BaseApplication):  # type: ignore[misc]
+class _Server(BaseApplication):  # type: ignore[misc] # gunicorn has no types
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         super().__init__()
@@ -179,6 +182,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         if self.system.simulator is not None:
             self.system.simulator.post_webhooks_to(_own_address(self._settings))
             mails = self.system.simulator.control_url
+            # A person waits for it.
             print(f"The mails of the sandbox can be read at {mails}", flush=True)  # noqa: T201
         app = create_app(system=self.system)
         _collect_less()

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
+from werkzeug.wrappers import Response as BaseResponse
 
 _log = logging.getLogger(__name__)
 
@@ -159,9 +160,9 @@ def pointer(steps: Sequence[int | str]) -> str:
     return "".join("/" + str(step)[:100].replace("~", "~0").replace("/", "~1") for step in steps)
 
 
-def _http_error(error: HTTPException) -> Response:
+def _http_error(error: HTTPException) -> BaseResponse:
     if error.response is not None or error.code is None or error.code < 400:
-        return error.get_response()  # type: ignore[return-value]
+        return error.get_response()
     kind = _KIND_OF_STATUS.get(error.code, "bad-request")
     headers = {name: value for name, value in error.get_headers() if name != "Content-Type"}
     if isinstance(error, MethodNotAllowed):

@@ -17,7 +17,7 @@ def rewrite(tree: nodes.Template) -> None:
 class _Rewriter(NodeTransformer):
     """Methods have the names of Jinja's nodes."""
 
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
+    def visit_For(self, node: nodes.For) -> nodes.Node:
         inside = [part for part in (*node.body, node.test) if part is not None]
         targets = len(node.target.items) if isinstance(node.target, nodes.Tuple) else 1
         price = _price(inside)
@@ -26,10 +26,10 @@ class _Rewriter(NodeTransformer):
         node.iter = _filter(node.iter, "_turns", [*price, nodes.Const(targets)])
         return node
 
-    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802
+    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:
         return self._ticking(node)
 
-    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:  # noqa: N802
+    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:
         return self._ticking(node)
 
     def _ticking(self, node: nodes.Macro | nodes.CallBlock) -> nodes.Node:
@@ -39,7 +39,7 @@ class _Rewriter(NodeTransformer):
         node.body.insert(0, nodes.ExprStmt(tick, lineno=node.lineno))
         return node
 
-    def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:
         self.generic_visit(node)
         called = node.node
         if isinstance(called, nodes.Getattr):  # loop.cycle, loop.changed
@@ -48,16 +48,16 @@ class _Rewriter(NodeTransformer):
             return _filter(node.args[0], "_range", node.args[1:], node.lineno)
         return node
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
         return _filter(node.nodes[0], "_concat", node.nodes[1:])
 
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
         self.generic_visit(node)
         pairs = [part for one in node.ops for part in (nodes.Const(one.op), one.expr)]
         return _filter(node.expr, "_compare", pairs)
 
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
         self.generic_visit(node)
         cut = node.arg
         if not isinstance(cut, nodes.Slice):
@@ -65,18 +65,18 @@ class _Rewriter(NodeTransformer):
         bounds = [bound or nodes.Const(None) for bound in (cut.start, cut.stop, cut.step)]
         return _filter(node.node, "_slice", bounds)
 
-    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
+    def visit_List(self, node: nodes.List) -> nodes.Node:
         self.generic_visit(node)
         node.items = [_item(item) for item in node.items]
         return node
 
-    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
         self.generic_visit(node)
         if node.ctx == "load":
             node.items = [_item(item) for item in node.items]
         return node
 
-    def visit_Pair(self, node: nodes.Pair) -> nodes.Node:  # noqa: N802
+    def visit_Pair(self, node: nodes.Pair) -> nodes.Node:
         self.generic_visit(node)
         node.value = _item(node.value)
         return node
