@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from itertools import chain, cycle
+from itertools import chain, cycle, product
 from json import dumps, loads
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -26,6 +26,7 @@ CALLS = {1: 100, 100: 20, 1000: 6}
 """Calls a round, by events in a call."""
 ROUNDS = 3
 CLIENTS = (1, 4)
+LATENCIES_MS = (0, 100)
 OURS, ORM, LIMIT = "ours", "orm", "limit"
 
 
@@ -166,35 +167,48 @@ def counters(path: Path) -> Row:
 
 
 def beside_a_campaign(folder: Path, people: int, size: int = 100) -> list[Row]:
-    """Webhooks and a campaign to everybody, each alone and then both into one database."""
-    path = folder / "both.db"
-    traffic = Traffic(build(path, people=people), people)
-    with simulator() as url:
-        port = free_port()
-        with running(*ours(path, traffic.public_key, port, url), port) as server:
-            _campaign(server, "warm-up", people)
-            calls = traffic.calls(traffic.left // size // 3, size)
-            begin = time.perf_counter()
-            send(server, calls, 2)
-            alone = len(calls) * size / (time.perf_counter() - begin)
-            emails_alone = _campaign(server, "alone", people)
-            with ThreadPoolExecutor() as pool:
-                campaign = pool.submit(_campaign, server, "both", people)
-                events = _until(campaign, server, traffic, size)
-            both = campaign.result()
+    """Webhooks and a campaign to everybody, each alone and then both into one database: by one
+    process, whose threads share one core, and by two; at an ESP that answers at once or as ESPs do."""
+    rows = []
+    for processes, latency_ms in product((1, 2), LATENCIES_MS):
+        path = folder / f"{processes}-{latency_ms}.db"
+        traffic = Traffic(build(path, people=people), people)
+        with ExitStack() as stack:
+            url = stack.enter_context(sink(latency_ms))
+            ports = [free_port() for _ in range(processes)]
+            servers = [
+                stack.enter_context(running(*ours(path, traffic.public_key, port, url), port))
+                for port in ports
+            ]
+            kept = _beside(servers, traffic, people, size)
+            rows += [{"processes": processes, "ESP's ms": latency_ms, **row} for row in kept]
+    return rows
+
+
+def _beside(servers: Sequence[Server], traffic: Traffic, people: int, size: int) -> list[Row]:
+    """The first of the servers sends, the last takes the webhooks."""
+    sender, taker = servers[0], servers[-1]
+    _campaign(sender, "warm-up", people)
+    calls = traffic.calls(traffic.left // size // 3, size)
+    begin = time.perf_counter()
+    send(taker, calls, 2)
+    alone = len(calls) * size / (time.perf_counter() - begin)
+    emails_alone = _campaign(sender, "alone", people)
+    with ThreadPoolExecutor() as pool:
+        campaign = pool.submit(_campaign, sender, "both", people)
+        events = _until(campaign, taker, traffic, size)
+    both = campaign.result()
     return [
         {
-            "of": "webhook events/s",
-            "alone": round(alone),
-            "both": round(events),
-            "kept": round(events / alone, 2),
-        },
-        {
-            "of": "emails/s",
-            "alone": round(emails_alone),
-            "both": round(both),
-            "kept": round(both / emails_alone, 2),
-        },
+            "of": of,
+            "alone": round(before),
+            "both": round(after),
+            "kept": round(after / before, 2),
+        }
+        for of, before, after in (
+            ("webhook events/s", alone, events),
+            ("emails/s", emails_alone, both),
+        )
     ]
 
 
@@ -226,12 +240,12 @@ def _campaign(server: Server, subject: str, people: int) -> float:
 
 
 @contextmanager
-def simulator() -> Iterator[str]:
-    """The ESPs as a process of their own, which answers at once; the address of SendGrid's."""
-    command = [sys.executable, "-m", "services.simulator", "--port", "0", "--no-content"]
+def sink(latency_ms: int) -> Iterator[str]:
+    """The ESP as a process of its own; its address."""
+    command = [sys.executable, "-m", "bench.sink", "--latency-ms", str(latency_ms)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield next(line.split()[1] for line in process.stdout if line.startswith("sendgrid"))
+            yield process.stdout.readline().split()[1]
         finally:
             process.terminate()
