@@ -2,12 +2,14 @@
 
 import http.client
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from config.esp_config import EspName
-from services.simulator.server import Simulator
+from services.simulator.server import SIMULATED, Simulator
 
 SENDER = "news@example.com"
 
@@ -38,6 +40,21 @@ class Answer:
     @property
     def document(self) -> Any:
         return json.loads(self.body)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Simulator]:
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def sim(running: Simulator) -> Simulator:
+    """As after its start; the clients of a module may keep their connections."""
+    running.reset()
+    for esp in SIMULATED:
+        running.limit(esp)
+    return running
 
 
 def people(count: int, first: int = 0) -> list[str]:

@@ -13,23 +13,12 @@ from typing import Any
 import pytest
 
 from services.simulator.server import SIMULATED, Simulator
-from tests.simulator_calls import JSON, Answer, people, results, send
+from tests.simulator_calls import JSON, Answer, people, results, running, send, sim
+
+__all__ = ["running", "sim"]  # fixtures
 
 SENDGRID, SES, POSTMARK = SIMULATED
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def sim(running: Simulator) -> Simulator:
-    running.reset()
-    running.limit(SES)
-    return running
 
 
 def ask(url: str, path: str, order: Any = None, *, headers: dict[str, str] | None = None) -> Answer:

@@ -2,7 +2,6 @@
 
 import http.client
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -27,9 +26,13 @@ from tests.simulator_calls import (
     look_up,
     people,
     results,
+    running,
     send,
     ses_batch,
+    sim,
 )
+
+__all__ = ["running", "sim"]  # fixtures
 
 SENDGRID, SES, POSTMARK = SIMULATED
 SHORT_S = 0.2
@@ -37,18 +40,6 @@ SHORT_S = 0.2
 
 ALL, NONE = 6, 0
 SUCCESS = {SENDGRID: 202, SES: 200, POSTMARK: 200}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def sim(running: Simulator) -> Simulator:
-    running.reset()
-    return running
 
 
 def observe(sim: Simulator, esp: EspName, **how: Any) -> int | type[Exception]:

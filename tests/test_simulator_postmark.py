@@ -20,22 +20,14 @@ from tests.simulator_calls import (
     postmark_batch,
     postmark_message,
     results,
+    running,
     send,
+    sim,
 )
 
+__all__ = ["running", "sim"]  # fixtures
+
 POSTMARK = EspName.POSTMARK
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def sim(running: Simulator) -> Simulator:
-    running.reset()
-    return running
 
 
 @pytest.fixture

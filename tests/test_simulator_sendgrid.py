@@ -1,7 +1,6 @@
 """SendGrid's dialect: what mail/send takes, refuses and delivers."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,23 +23,15 @@ from tests.simulator_calls import (
     call,
     look_up,
     people,
+    running,
     send,
     sendgrid_batch,
+    sim,
 )
 
+__all__ = ["running", "sim"]  # fixtures
+
 SENDGRID = EspName.SENDGRID
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def sim(running: Simulator) -> Simulator:
-    running.reset()
-    return running
 
 
 @pytest.fixture

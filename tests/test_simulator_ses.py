@@ -11,23 +11,22 @@ from botocore.exceptions import ClientError
 from config.esp_config import EspName
 from services.simulator.modes import Mode
 from services.simulator.server import Simulator
-from tests.simulator_calls import SENDER, call, people, results, send, ses_batch, ses_simple
+from tests.simulator_calls import (
+    SENDER,
+    call,
+    people,
+    results,
+    running,
+    send,
+    ses_batch,
+    ses_simple,
+    sim,
+)
+
+__all__ = ["running", "sim"]  # fixtures
 
 SES = EspName.SES
 SIMPLE_PATH = "/v2/email/outbound-emails"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def sim(running: Simulator) -> Simulator:
-    running.reset()
-    running.limit(SES)
-    return running
 
 
 @pytest.fixture(scope="module")
