@@ -15,7 +15,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
-from database.models import BreakerState, EspState, Subscriber, Suppression, SuppressionReason
+from database.models import (
+    BreakerState,
+    EspState,
+    OptIn,
+    Subscriber,
+    Suppression,
+    SuppressionReason,
+)
 from lists.suppression import NewSuppression, suppress_all
 from services.base import REASON_CHARS
 from services.suppression_lists import EspSuppression
@@ -54,7 +61,7 @@ class Taken:
     """Suppressed by us already."""
     back: int = 0
     """Who confirmed since that they want our mail: for us they are not suppressed, and this
-    ESP will not deliver to them until somebody takes them off its list."""
+    ESP will not deliver to them while they are on its list (`next_lifts`)."""
     invalid: int = 0
     """Nothing that we could ever write to."""
 
@@ -74,6 +81,23 @@ class Round:
 
     people: tuple[tuple[str, SuppressionReason], ...]
     """Each address once, with its gravest reason."""
+    through: int
+    """The last row of `suppressions` that this covers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lift:
+    """Somebody who may be written to again, so that no ESP's list should hold them."""
+
+    row: int
+    """Of `suppressions`, which lifts all before it."""
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifts:
+    people: tuple[Lift, ...]
+    """In the order of the rows."""
     through: int
     """The last row of `suppressions` that this covers."""
 
@@ -141,12 +165,7 @@ def next_round(session: Session, esp: EspName, after: int, now: datetime) -> Rou
     Only `subscribers` has addresses, and no index on the hash: the table is read once for the
     whole round. (As a join, SQLite sorts the table first: six times as long.)
     """
-    ids = (
-        select(Suppression.id)
-        .where(Suppression.id > after, Suppression.created_at <= now - SETTLED)
-        .order_by(Suppression.id)
-    )
-    through = session.scalar(select(func.max(ids.limit(ROUND).subquery().c.id)))
+    through = _through(session, after, now)
     if through is None:
         return None
     rows = session.execute(
@@ -171,6 +190,70 @@ def next_round(session: Session, esp: EspName, after: int, now: datetime) -> Rou
         .order_by(Subscriber.id)
     )
     return Round(people=tuple((email, gravest[who]) for email, who in people), through=through)
+
+
+def released_through(session: Session, esp: EspName) -> int:
+    """The last row of `suppressions` up to which this ESP's list let go of people; 0: none."""
+    found = select(EspState.suppressions_released_through).where(EspState.esp == esp)
+    return session.scalar(found) or 0
+
+
+def note_released(session: Session, esp: EspName, through: int) -> None:
+    _note(session, esp, suppressions_released_through=through)
+
+
+def next_lifts(session: Session, after: int, now: datetime) -> Lifts | None:
+    """Who confirmed, by rows after `after`, and has given no new reason since; `None` when
+    there are no rows. Who was erased meanwhile has no address any more, and is left out.
+    """
+    through = _through(session, after, now)
+    if through is None:
+        return None
+    rows = session.execute(
+        select(func.max(Suppression.id), Suppression.email_hash)
+        .where(
+            Suppression.id > after,
+            Suppression.id <= through,
+            Suppression.reason == SuppressionReason.LIFTED,
+        )
+        .group_by(Suppression.email_hash)
+        .order_by(func.max(Suppression.id))
+    ).all()
+    hashes = [who for _, who in rows]
+    held, emails = _held_for_good(session, hashes), _emails(session, hashes)
+    return Lifts(
+        people=tuple(
+            Lift(row=row, address=emails[who])
+            for row, who in rows
+            if who in emails and who not in held
+        ),
+        through=through,
+    )
+
+
+def _through(session: Session, after: int, now: datetime) -> int | None:
+    """The last row of the round after `after`; `None` when there is none yet."""
+    ids = (
+        select(Suppression.id)
+        .where(Suppression.id > after, Suppression.created_at <= now - SETTLED)
+        .order_by(Suppression.id)
+    )
+    last: int | None = session.scalar(select(func.max(ids.limit(ROUND).subquery().c.id)))
+    return last
+
+
+def _emails(session: Session, hashes: Sequence[bytes]) -> dict[bytes, str]:
+    """The addresses of people who were ever asked to confirm, as far as they are on the list:
+    by their requests, since the hash has no index on `subscribers`."""
+    found: dict[bytes, str] = {}
+    for some in _slices(hashes):
+        rows = (
+            select(Subscriber.email_hash, Subscriber.email)
+            .join(OptIn, OptIn.subscriber_id == Subscriber.id)
+            .where(OptIn.email_hash.in_(some), Subscriber.email_hash == OptIn.email_hash)
+        )
+        found.update((who, email) for who, email in session.execute(rows))
+    return found
 
 
 def _address(text: str) -> Address | None:

@@ -8,17 +8,20 @@ from sqlalchemy import null, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from config.esp_config import EspName
 from database.models import WebhookEvent
 from lists.tiers import retier
 from services import standing
 from services.esp_manager import webhook_warning
-from services.suppression_sync import pull_all
+from services.suppression_sync import Release, pull_all, release
 from services.system import System
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 60.0
 PULL_EVERY = timedelta(hours=6)
+RELEASE_AGAIN_AFTER = timedelta(minutes=10)
+"""Until an ESP that failed to let go of somebody is asked again."""
 WARN_EVERY = timedelta(hours=1)
 PAYLOADS_KEPT = timedelta(days=30)
 ROWS = 1_000
@@ -34,6 +37,7 @@ class Housekeeper:
         self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
         self._forgotten_through: datetime | None = None
         self._pulled_at: datetime | None = None
+        self._released_next: dict[EspName, datetime] = {}
         self._warned_at: datetime | None = None
 
     def start(self) -> None:
@@ -48,6 +52,7 @@ class Housekeeper:
             pass
         while not self._stopping.is_set() and self._forget(now) == ROWS:
             pass
+        self._release(now)
         if not self._system.is_sandbox and (
             self._pulled_at is None or now - self._pulled_at >= PULL_EVERY
         ):
@@ -87,10 +92,31 @@ class Housekeeper:
                 self._warned_at = now
                 log.warning("%s", warning)
 
+    def _release(self, now: datetime) -> None:
+        """Before the pull: else that reads entries that are about to go."""
+        for esp, config in self._system.esps.items():
+            if not config.suppressions or now < self._released_next.get(esp, now):
+                continue
+            for told in release(self._system, config):
+                _log_release(esp, told)
+                if told.error is not None:
+                    self._released_next[esp] = now + RELEASE_AGAIN_AFTER
+
     def _pull(self) -> None:
         for pulled in pull_all(self._system):
             if pulled.error:
                 log.warning("%s: its suppression list was not read: %s", pulled.esp, pulled.error)
+
+
+def _log_release(esp: EspName, told: Release) -> None:
+    """By the number of the row in `suppressions`: a log is no place for addresses."""
+    if told.became is None:
+        log.warning("%s: row %s is not released yet: %s", esp, told.row, told.error)
+        return
+    if told.became.off:
+        log.info("%s: row %s is off its list %s", esp, told.row, ", ".join(told.became.off))
+    if told.became.kept is not None:
+        log.warning("%s: row %s stays on its list: %s", esp, told.row, told.became.kept)
 
 
 def forget_payloads(

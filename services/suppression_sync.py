@@ -13,11 +13,13 @@ from lists import suppression_sync as sync
 from lists.suppression_sync import Taken
 from services.adapters import build_suppression_list
 from services.base import EspError
-from services.suppression_lists import NotPushed, PushResult
+from services.suppression_lists import NotPushed, PushResult, Released
 from services.system import System
 
 CHUNK = 500
 """Entries in one transaction, addresses in one push."""
+MOST_FAILURES = 3
+"""Of people to be released: then it is the ESP that fails, and not one address."""
 
 Progress = Callable[[EspName, int], None]
 """Told the ESP and how many entries of it are done so far."""
@@ -44,6 +46,17 @@ class Pushed:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What one ESP made of one person who confirmed."""
+
+    row: int
+    """Of `suppressions`, which lifted what suppressed them."""
+    became: Released | None = None
+    error: str | None = None
+    """Why nothing became of it yet."""
+
+
 def pull_all(
     system: System,
     *,
@@ -64,6 +77,41 @@ def push_all(
 ) -> list[Pushed]:
     """Put on each ESP's list whom we suppressed since the last push; `full`: ever."""
     return [_push(system, config, full, progress) for config in _configs(system, only)]
+
+
+def release(system: System, config: EspConfig) -> Iterator[Release]:
+    """Take everybody off the ESP's list who confirmed since the last time, one by one.
+
+    Whoever fails is tried again the next time, and so are all who come after them.
+    """
+    failed: list[int] = []
+    with system.database.read() as session:
+        after = sync.released_through(session, config.name)
+    while len(failed) < MOST_FAILURES and (lifts := _next_lifts(system, after)) is not None:
+        for told in _released(config, lifts.people):
+            yield told
+            failed += [told.row] if told.error is not None else []
+            if len(failed) == MOST_FAILURES:
+                break
+        after = lifts.through
+        with system.database.write() as session:
+            sync.note_released(session, config.name, failed[0] - 1 if failed else after)
+
+
+def _released(config: EspConfig, people: Sequence[sync.Lift]) -> Iterator[Release]:
+    if not people:
+        return
+    own_list = build_suppression_list(config)
+    for lift in people:
+        try:
+            yield Release(row=lift.row, became=own_list.release(lift.address))
+        except EspError as error:
+            yield Release(row=lift.row, error=error.reason)
+
+
+def _next_lifts(system: System, after: int) -> sync.Lifts | None:
+    with system.database.read() as session:
+        return sync.next_lifts(session, after, system.clock())
 
 
 def _configs(system: System, only: EspName | None) -> Iterator[EspConfig]:

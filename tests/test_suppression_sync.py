@@ -1,6 +1,5 @@
 """Our suppressions and the ESPs' own lists, both ways: whom one ESP found, no other writes to."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -21,45 +20,27 @@ from database.session import Database
 from list_manager import AddedAs
 from lists.suppression import NewSuppression, suppress_all
 from lists.suppression_sync import Taken, next_round, take
-from services.adapters import build_adapter, build_suppression_list
+from services.adapters import build_suppression_list
 from services.simulator.modes import Mode, Scope
 from services.simulator.server import Simulator
 from services.suppression_lists import EspSuppression, NotPushed
 from services.suppression_sync import Pulled, Pushed, pull_all, push_all
 from services.system import System
-from tests.canned_esp import CannedEsp, answer, batch
+from tests.canned_esp import CannedEsp, answer
 from tests.conftest import NOW, Clock
+from tests.own_lists import mail, on_list, simulator, system
 from tests.people import HASH_KEY, add, assert_counters_are_true, either_database, postgres, who
-from tests.rig import configs_at, rig
+from tests.rig import rig
 from tests.web import API_KEY, SECRET_KEY
 from utils.addresses import normalise
 from utils.tokens import email_hash, link_key
 
-__all__ = ["either_database", "postgres"]
+__all__ = ["either_database", "postgres", "simulator", "system"]
 
 SENDGRID, SES, POSTMARK = EspName.SENDGRID, EspName.SES, EspName.POSTMARK
 HARD, COMPLAINT = SuppressionReason.HARD_BOUNCE, SuppressionReason.COMPLAINT
 UNSUBSCRIBED, INACTIVE = SuppressionReason.UNSUBSCRIBED, SuppressionReason.ESP_INACTIVE
 ANN, BOB, CY = "ann@example.net", "bob@example.net", "cy@example.net"
-
-
-@pytest.fixture
-def simulator(clock: Clock) -> Iterator[Simulator]:
-    with Simulator(clock=clock) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def system(either_database: Database, simulator: Simulator, clock: Clock) -> System:
-    settings = load_settings({"API_KEY": API_KEY, "SECRET_KEY": SECRET_KEY}, None)
-    return System(
-        settings=settings,
-        database=either_database,
-        hash_key=HASH_KEY,
-        link_keys=(link_key(SECRET_KEY),),
-        clock=clock,
-        esps=configs_at(simulator.base_urls),
-    )
 
 
 def entry(address: str, reason: SuppressionReason = HARD, **more: Any) -> EspSuppression:
@@ -122,18 +103,6 @@ def status(database: Database, address: str) -> SubscriberStatus | None:
 def state(database: Database, esp: EspName) -> EspState | None:
     with database.read() as session:
         return session.get(EspState, esp)
-
-
-def mail(simulator: Simulator, esp: EspName, *addresses: str) -> None:
-    adapter = build_adapter(configs_at(simulator.base_urls)[esp])
-    one = batch(1)
-    for address in addresses:
-        adapter.send(replace(one, recipients=(replace(one.recipients[0], address=address),)))
-
-
-def on_list(system: System, esp: EspName) -> dict[str, SuppressionReason]:
-    own_list = build_suppression_list(system.esps[esp])
-    return {entry.address: entry.reason for page in own_list.pull(None) for entry in page}
 
 
 # what an entry of an ESP's list does

@@ -57,6 +57,8 @@ class EspState(Base):
     suppressions_pulled_at: Mapped[datetime | None]
     suppressions_pushed_through: Mapped[Counter]
     """The last row of our `suppressions` that its own list has."""
+    suppressions_released_through: Mapped[Counter]
+    """The last row of our `suppressions` up to which its own list lets go who confirmed."""
 
 
 class EspQuota(Base):

@@ -1,0 +1,320 @@
+"""Who confirms that they want our mail is taken off the ESPs' own lists, or it never reaches them."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from config.esp_config import EspName
+from database.models import EspState, Subscriber, Suppression, SuppressionReason
+from list_manager import erase, find_traces, suppress, suppression_of
+from lists.opt_ins import Verdict
+from lists.suppression_sync import Lift, Lifts, Taken, next_lifts
+from services.housekeeping import RELEASE_AGAIN_AFTER, Housekeeper
+from services.simulator.modes import Mode, Scope
+from services.simulator.server import Simulator
+from services.suppression_lists import A_COMPLAINT, Released
+from services.suppression_sync import MOST_FAILURES, Release, pull_all, push_all, release
+from services.system import System
+from tests.conftest import Clock
+from tests.opting_in import ask, links, say_yes
+from tests.own_lists import mail, on_list, simulator, system
+from tests.people import HASH_KEY, add, either_database, postgres, who
+from utils.addresses import normalise
+
+__all__ = ["either_database", "postgres", "simulator", "system"]  # fixtures
+
+SENDGRID, SES, POSTMARK = EspName.SENDGRID, EspName.SES, EspName.POSTMARK
+HARD, COMPLAINT = SuppressionReason.HARD_BOUNCE, SuppressionReason.COMPLAINT
+ANN, BOB, CY = "ann@example.net", "bob@example.net", "cy@example.net"
+
+
+def hold(system: System, address: str, reason: SuppressionReason = HARD) -> None:
+    with system.database.write() as session:
+        suppress(session, who(address), reason=reason, source="operator", now=system.clock())
+
+
+def held(system: System, *addresses: str, reason: SuppressionReason = HARD) -> None:
+    """On the list, suppressed by us, and on the list of every ESP."""
+    for address in addresses:
+        add(system.database, address)
+        hold(system, address, reason)
+    system.clock.forward(minutes=1)  # type: ignore[attr-defined]
+    push_all(system)
+
+
+def come_back(system: System, *addresses: str) -> None:
+    """Each is asked, says yes, and the moment is over in which rows are too young."""
+    for address in addresses:
+        ask(system.database, address, system.clock(), resubscribe=True)
+        assert say_yes(system.database, links(system.database)[-1], system.clock()) is (
+            Verdict.CONFIRMED
+        )
+    system.clock.forward(minutes=1)  # type: ignore[attr-defined]
+
+
+def is_suppressed(system: System, address: str) -> bool:
+    with system.database.read() as session:
+        return suppression_of(session, who(address), system.clock()) is not None
+
+
+def lists(system: System) -> dict[EspName, set[str]]:
+    return {esp: set(on_list(system, esp)) for esp in system.esps}
+
+
+def lift_rows(system: System) -> list[int]:
+    with system.database.read() as session:
+        lifted = Suppression.reason == SuppressionReason.LIFTED
+        return list(session.scalars(select(Suppression.id).where(lifted).order_by(Suppression.id)))
+
+
+def released_through(system: System, esp: EspName) -> int | None:
+    with system.database.read() as session:
+        return session.scalar(
+            select(EspState.suppressions_released_through).where(EspState.esp == esp)
+        )
+
+
+def test_who_confirmed_is_off_every_list_by_the_next_pass_and_nobody_else(
+    system: System, clock: Clock
+) -> None:
+    held(system, ANN, BOB)
+    come_back(system, ANN)
+    Housekeeper(system).turn(clock())
+    assert lists(system) == {SENDGRID: {BOB}, SES: {BOB}, POSTMARK: {BOB}}
+    pull_all(system, full=True)
+    push_all(system, full=True)
+    assert lists(system) == {SENDGRID: {BOB}, SES: {BOB}, POSTMARK: {BOB}}
+    assert (is_suppressed(system, ANN), is_suppressed(system, BOB)) == (False, True)
+
+
+def test_what_an_esp_itself_found_is_lifted_there_too(
+    system: System, simulator: Simulator, clock: Clock
+) -> None:
+    add(system.database, "bounce@example.net")
+    mail(simulator, SENDGRID, "bounce@example.net")
+    mail(simulator, POSTMARK, "bounce@example.net")
+    pull_all(system)
+    clock.forward(minutes=1)
+    come_back(system, "bounce@example.net")
+    Housekeeper(system).turn(clock())
+    assert lists(system) == {SENDGRID: set(), SES: set(), POSTMARK: set()}
+
+
+def test_a_pull_before_the_release_suppresses_nobody_again(system: System) -> None:
+    held(system, ANN)
+    come_back(system, ANN)
+    assert [one.taken for one in pull_all(system, full=True)] == [Taken(seen=1, back=1)] * 3
+    assert not is_suppressed(system, ANN)
+
+
+def test_a_complaint_stays_at_the_esp_that_has_it_and_suppresses_nobody_again(
+    system: System, simulator: Simulator, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    person = "complaint@example.net"
+    add(system.database, person)
+    for esp in (SENDGRID, SES, POSTMARK):
+        mail(simulator, esp, person)
+    pull_all(system)
+    clock.forward(minutes=1)
+    come_back(system, person)
+    with caplog.at_level(logging.INFO, "services.housekeeping"):
+        Housekeeper(system).turn(clock())
+    [row] = lift_rows(system)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"sendgrid: row {row} stays on its list: {A_COMPLAINT}",
+        f"ses: row {row} stays on its list: {A_COMPLAINT}",
+        f"postmark: row {row} stays on its list: You do not have the required authority to"
+        " change it.",
+    ]
+    assert lists(system) == {SENDGRID: {person}, SES: {person}, POSTMARK: {person}}
+    assert [one.taken.back for one in pull_all(system, full=True)] == [1, 1, 1]
+    assert not is_suppressed(system, person)
+
+
+def test_each_release_is_logged_by_its_row_and_never_by_the_address(
+    system: System, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    held(system, ANN)
+    come_back(system, ANN)
+    with caplog.at_level(logging.INFO, "services.housekeeping"):
+        Housekeeper(system).turn(clock())
+    [row] = lift_rows(system)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"sendgrid: row {row} is off its list unsubscribes",
+        f"ses: row {row} is off its list BOUNCE",
+        f"postmark: row {row} is off its list broadcast",
+    ]
+
+
+# who is to be released
+
+
+def lifts(system: System, after: int = 0) -> Lifts | None:
+    with system.database.read() as session:
+        return next_lifts(session, after, system.clock())
+
+
+def leave(system: System) -> None:
+    hold(system, ANN, SuppressionReason.UNSUBSCRIBED)
+
+
+def pause(system: System) -> None:
+    with system.database.write() as session:
+        suppress(
+            session,
+            who(ANN),
+            reason=SuppressionReason.PAUSED,
+            source="page",
+            until=system.clock() + timedelta(days=30),
+            now=system.clock(),
+        )
+
+
+def be_erased(system: System) -> None:
+    now = system.clock()
+    with system.database.write() as session:
+        traces = find_traces(session, ANN, now)
+        erase(session, normalise(ANN), traces, hash_key=HASH_KEY, now=now)
+
+
+def come_back_twice(system: System) -> None:
+    leave(system)
+    system.clock.forward(days=2)  # type: ignore[attr-defined]
+    come_back(system, ANN)
+
+
+@pytest.mark.parametrize(
+    ("since", "people"),
+    [
+        (lambda system: None, [ANN]),
+        (pause, [ANN]),
+        (leave, []),
+        (be_erased, []),
+        (come_back_twice, [ANN]),
+    ],
+)
+def test_only_who_is_on_the_list_and_gave_no_new_reason_is_released(
+    system: System, since: Any, people: list[str]
+) -> None:
+    held(system, ANN, BOB)
+    come_back(system, ANN)
+    since(system)
+    system.clock.forward(minutes=1)  # type: ignore[attr-defined]
+    found = lifts(system)
+    assert found is not None
+    assert found.people == tuple(
+        Lift(row=row, address=address)
+        for row, address in zip(lift_rows(system)[-1:], people, strict=False)
+    )
+    assert lifts(system, found.through) is None
+
+
+def test_the_address_is_the_one_that_mail_goes_to(system: System) -> None:
+    held(system, ANN)
+    with system.database.write() as session:
+        session.scalars(select(Subscriber)).one().email = "Ann@Example.net"
+    come_back(system, ANN)
+    found = lifts(system)
+    assert found is not None
+    assert [one.address for one in found.people] == ["Ann@Example.net"]
+
+
+def test_the_youngest_rows_wait_for_the_next_pass(system: System, clock: Clock) -> None:
+    held(system, ANN)
+    before = lifts(system)
+    come_back(system, ANN)
+    assert before is not None
+    clock.forward(minutes=-1)
+    assert lifts(system, before.through) is None
+    clock.forward(seconds=5)
+    assert lifts(system, before.through) is not None
+
+
+# what goes wrong
+
+
+def test_an_esp_that_fails_is_asked_again_later_and_after_a_restart_and_holds_up_no_other(
+    system: System, simulator: Simulator, clock: Clock
+) -> None:
+    held(system, ANN)
+    come_back(system, ANN)
+    keeper = Housekeeper(system)
+    simulator.behave(SES, Mode.ERROR_500, scope=Scope.LOOKUP)
+    keeper.turn(clock())
+    assert released_through(system, SES) == lift_rows(system)[0] - 1
+    simulator.behave(SES, Mode.OK, scope=Scope.LOOKUP)
+    assert lists(system) == {SENDGRID: set(), SES: {ANN}, POSTMARK: set()}
+    clock.forward(minutes=1)
+    keeper.turn(clock())
+    assert lists(system)[SES] == {ANN}
+    clock.now += RELEASE_AGAIN_AFTER
+    keeper.turn(clock())
+    assert lists(system)[SES] == set()
+
+
+def test_a_restart_forgets_nobody_who_is_to_be_released(
+    system: System, simulator: Simulator, clock: Clock
+) -> None:
+    held(system, ANN)
+    come_back(system, ANN)
+    simulator.behave(SES, Mode.UNAUTHORIZED, scope=Scope.LOOKUP)
+    Housekeeper(system).turn(clock())
+    simulator.behave(SES, Mode.OK, scope=Scope.LOOKUP)
+    Housekeeper(system).turn(clock())
+    assert lists(system)[SES] == set()
+
+
+def test_one_address_that_fails_holds_up_nobody(system: System, simulator: Simulator) -> None:
+    held(system, ANN, BOB, CY)
+    come_back(system, ANN, BOB, CY)
+    ann, bob, cy = lift_rows(system)
+    simulator.behave(SES, Mode.ERROR_500, scope=Scope.LOOKUP, count=1)
+    off = Released(off=("BOUNCE",))
+    first, *others = release(system, system.esps[SES])
+    assert (first.row, first.became, bool(first.error)) == (ann, None, True)
+    assert others == [Release(row=bob, became=off), Release(row=cy, became=off)]
+    assert list(release(system, system.esps[SES])) == [
+        Release(row=ann, became=off),
+        Release(row=bob, became=Released()),
+        Release(row=cy, became=Released()),
+    ]
+    assert list(release(system, system.esps[SES])) == []
+
+
+def test_an_esp_that_is_down_is_not_asked_for_everybody(
+    system: System, simulator: Simulator
+) -> None:
+    people = [f"p{n}@example.net" for n in range(MOST_FAILURES + 2)]
+    held(system, *people)
+    come_back(system, *people)
+    simulator.behave(SES, Mode.ERROR_500, scope=Scope.LOOKUP)
+    told = list(release(system, system.esps[SES]))
+    assert [one.row for one in told] == lift_rows(system)[:MOST_FAILURES]
+    assert released_through(system, SES) == told[0].row - 1
+
+
+def test_a_pass_that_is_cut_short_is_made_again(system: System) -> None:
+    held(system, ANN, BOB)
+    come_back(system, ANN, BOB)
+    next(release(system, system.esps[SENDGRID]))
+    assert lists(system)[SENDGRID] == {BOB}
+    assert len(list(release(system, system.esps[SENDGRID]))) == 2
+    assert lists(system)[SENDGRID] == set()
+
+
+def test_an_esp_that_joins_later_lets_go_of_everybody_from_before(
+    system: System, clock: Clock
+) -> None:
+    held(system, ANN)
+    come_back(system, ANN)
+    every = system.esps
+    system.esps = {SENDGRID: every[SENDGRID]}
+    keeper = Housekeeper(system)
+    keeper.turn(clock())
+    system.esps = every
+    assert lists(system) == {SENDGRID: set(), SES: {ANN}, POSTMARK: {ANN}}
+    keeper.turn(clock())
+    assert lists(system) == {SENDGRID: set(), SES: set(), POSTMARK: set()}
