@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -14,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.settings import ROOT
+from tests.environment import API_KEY, live_environment
 
-API_KEY = "5up3r-Random-Key-For-Benches-9182"
 START_WITHIN_S = 30.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -74,24 +73,15 @@ def running(command: Sequence[str], environ: Mapping[str, str], port: int) -> It
 def ours(
     database: Path, public_key: str, port: int, sendgrid_url: str = "http://127.0.0.1:9"
 ) -> tuple[list[str], dict[str, str]]:
-    """`app.py` in live mode: command and environment. Nothing of this machine's own settings."""
-    names = re.findall(r"^([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    return [sys.executable, "app.py"], {
-        **dict.fromkeys(names, ""),
-        "PATH": os.environ["PATH"],
-        "SENDING_MODE": "live",
-        "DATABASE_URL": f"sqlite:///{database}",
-        "API_KEY": API_KEY,
-        "SECRET_KEY": "An0ther-Random-Secret-Of-Forty-Characters-Or-More",
-        "PORT": str(port),
-        "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
-        "FROM_EMAIL": "news@example.com",
-        "POSTAL_ADDRESS": "Example Ltd, 1 Example Street",
-        "SENDGRID_API_KEY": "SG.a-key-for-benches",
-        "SENDGRID_BASE_URL": sendgrid_url,
-        "SENDGRID_WEBHOOK_PUBLIC_KEY": public_key,
-        "SENDGRID_BATCH_SIZE": "1000",
-    }
+    """`app.py` in live mode: command and environment."""
+    return [sys.executable, "app.py"], live_environment(
+        port,
+        database,
+        SENDGRID_API_KEY="SG.a-key-for-benches",
+        SENDGRID_BASE_URL=sendgrid_url,
+        SENDGRID_WEBHOOK_PUBLIC_KEY=public_key,
+        SENDGRID_BATCH_SIZE="1000",
+    )
 
 
 def peer(app: str, port: int) -> tuple[list[str], dict[str, str]]:

@@ -12,10 +12,11 @@ from config.settings import load_settings
 from database.session import Database
 from services.system import System
 from tests.conftest import Clock
+from tests.environment import API_KEY, SECRET_KEY
 from utils.tokens import link_key
 
-API_KEY = "5up3r-Random-Key-For-Tests-9182"
-SECRET_KEY = "An0ther-Random-Secret-Of-Forty-Characters-Or-More"
+__all__ = ["API_KEY", "SECRET_KEY"]  # from here too
+
 KEY = {"Authorization": f"Bearer {API_KEY}"}
 
 

@@ -8,7 +8,6 @@ its place (`naive_sender`), and so can another database.
 
 import os
 import random
-import re
 import select
 import signal
 import socket
@@ -25,7 +24,8 @@ from typing import Any
 from config.esp_config import EspName
 from config.settings import ROOT
 from services.simulator.server import Simulator
-from tests.faults.http_client import API_KEY, Client, NoAnswer, unsubscribe, wait_until
+from tests.environment import live_environment
+from tests.faults.http_client import Client, NoAnswer, unsubscribe, wait_until
 from tests.faults.oracle import Taken
 
 SERVER = (sys.executable, "app.py")
@@ -237,29 +237,19 @@ def site_in(folder: Path, **how: Any) -> Iterator[Site]:
 
 
 def environment(port: int, database: Path, simulator: Simulator) -> dict[str, str]:
-    """Live mode with all three ESPs at the simulator, and nothing of this machine's own."""
-    names = re.findall(r"^([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    return {
-        # An empty variable hides what the machine's .env may say.
-        **dict.fromkeys(names, ""),
-        "PATH": os.environ["PATH"],
-        "SENDING_MODE": "live",
-        "DATABASE_URL": f"sqlite:///{database}",
-        "API_KEY": API_KEY,
-        "SECRET_KEY": "An0ther-Random-Secret-Of-Forty-Characters-Or-More",
-        "PORT": str(port),
-        "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
-        "FROM_EMAIL": "news@example.com",
-        "POSTAL_ADDRESS": "Example Ltd, 1 Example Street",
-        "SENDGRID_API_KEY": "SG.a-key-for-tests",
-        "SENDGRID_BASE_URL": simulator.base_urls[EspName.SENDGRID],
-        "AWS_ACCESS_KEY_ID": "AKIAKEYFORTESTS",
-        "AWS_SECRET_ACCESS_KEY": "a-secret-for-tests",
-        "AWS_REGION": "eu-west-1",
-        "AWS_ENDPOINT_URL_SESV2": simulator.base_urls[EspName.SES],
-        "POSTMARK_API_KEY": "a-token-for-tests",
-        "POSTMARK_BASE_URL": simulator.base_urls[EspName.POSTMARK],
-    }
+    """Live mode with all three ESPs at the simulator."""
+    return live_environment(
+        port,
+        database,
+        SENDGRID_API_KEY="SG.a-key-for-tests",
+        SENDGRID_BASE_URL=simulator.base_urls[EspName.SENDGRID],
+        AWS_ACCESS_KEY_ID="AKIAKEYFORTESTS",
+        AWS_SECRET_ACCESS_KEY="a-secret-for-tests",
+        AWS_REGION="eu-west-1",
+        AWS_ENDPOINT_URL_SESV2=simulator.base_urls[EspName.SES],
+        POSTMARK_API_KEY="a-token-for-tests",
+        POSTMARK_BASE_URL=simulator.base_urls[EspName.POSTMARK],
+    )
 
 
 def free_port() -> int:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-API_KEY = "5up3r-Random-Key-For-Tests-9182"
+from tests.environment import API_KEY
+
 WITHIN_S = 60.0
 LOOK_AGAIN_S = 0.1
 HTML = "<p>Hello {{ first_name }}</p><p><a href='{{ unsubscribe_url }}'>Leave</a></p>"

@@ -1,0 +1,29 @@
+"""The environment of an app in live mode that is a process of its own: tests and benchmarks."""
+
+import os
+import re
+from pathlib import Path
+
+from config.settings import ROOT
+
+API_KEY = "5up3r-Random-Key-For-Tests-9182"
+SECRET_KEY = "An0ther-Random-Secret-Of-Forty-Characters-Or-More"
+
+
+def live_environment(port: int, database: Path, **esps: str) -> dict[str, str]:
+    """With the settings of some ESPs, and nothing of this machine's own."""
+    names = re.findall(r"^([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    return {
+        # An empty variable hides what the machine's .env may say.
+        **dict.fromkeys(names, ""),
+        "PATH": os.environ["PATH"],
+        "SENDING_MODE": "live",
+        "DATABASE_URL": f"sqlite:///{database}",
+        "API_KEY": API_KEY,
+        "SECRET_KEY": SECRET_KEY,
+        "PORT": str(port),
+        "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
+        "FROM_EMAIL": "news@example.com",
+        "POSTAL_ADDRESS": "Example Ltd, 1 Example Street",
+        **esps,
+    }
