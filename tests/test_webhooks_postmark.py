@@ -19,11 +19,13 @@ from tests.webhook_corpus import (
     EVIL_NUMBERS,
     JSON,
     TEXTS,
+    WRONG_KINDS,
     check,
     corpus,
     expected,
     key_of,
     plain,
+    replayed,
     short,
 )
 
@@ -61,7 +63,7 @@ def test_record_is_translated(name: str) -> None:
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_stored_payload_gives_the_same_event_again(name: str) -> None:
     event = heard(PAYLOADS[name]["payload"])
-    assert READER.read(json.loads(json.dumps(event.payload))) == (event,)
+    assert replayed(READER, event) == (event,)
 
 
 def told(record: str, field: str) -> set[Any]:
@@ -151,7 +153,7 @@ def test_times(time: Any, occurred_at: Any) -> None:
         occurred_at = datetime(2026, 1, 1, 0, 0, 1, occurred_at, UTC)
     event = heard(BOUNCE | {"BouncedAt": time})
     assert (event.occurred_at, event.occurred_at.tzinfo) == (occurred_at, UTC)
-    assert READER.read(json.loads(json.dumps(event.payload))) == (event,)
+    assert replayed(READER, event) == (event,)
 
 
 def test_time_without_a_zone_is_utc_wherever_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,9 +174,7 @@ def test_our_own_mark_cannot_come_from_outside() -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*BOUNCE, *CLICK}))
-@pytest.mark.parametrize(
-    "value", [None, True, [], {}, ["x"], {"a": 1}, -1, 1.5, "", "x" * 9999], ids=short
-)
+@pytest.mark.parametrize("value", WRONG_KINDS, ids=short)
 def test_field_of_a_wrong_type_harms_nobody(name: str, value: Any) -> None:
     check([heard(BOUNCE | {name: value}), heard(CLICK | {name: value})])
 
@@ -184,7 +184,7 @@ def test_number_that_cannot_be_harms_nobody(number: str) -> None:
     body = b'{"RecordType":"Bounce","Type":"HardBounce","ID":%s}' % number.encode()
     (event,) = heard_bytes(body)
     check([event])
-    assert READER.read(json.loads(json.dumps(event.payload))) == (event,)
+    assert replayed(READER, event) == (event,)
 
 
 def test_texts_can_be_stored_and_are_cut() -> None:
@@ -213,7 +213,7 @@ def test_whatever_is_authentic_is_read(document: Any) -> None:
     assert len(events) == isinstance(document, dict)
     check(events)
     for event in events:
-        assert READER.read(json.loads(json.dumps(event.payload))) == (event,)
+        assert replayed(READER, event) == (event,)
         json.dumps(event.payload, allow_nan=False)
 
 

@@ -18,11 +18,13 @@ from tests.webhook_corpus import (
     EVIL_NUMBERS,
     JSON,
     TEXTS,
+    WRONG_KINDS,
     check,
     corpus,
     expected,
     key_of,
     plain,
+    replayed,
     short,
 )
 
@@ -70,7 +72,7 @@ def test_one_call_tells_all_of_them_in_their_order() -> None:
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_stored_payload_gives_the_same_event_again(name: str) -> None:
     events = heard(PAYLOADS[name]["payload"])
-    assert READER.read(json.loads(json.dumps(events[0].payload))) == events
+    assert replayed(READER, events[0]) == events
 
 
 def told(name: str, field: str) -> set[str]:
@@ -169,9 +171,7 @@ def test_empty_event_is_other_and_happened_when_it_came() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DELIVERED))
-@pytest.mark.parametrize(
-    "value", [None, True, [], {}, ["x"], {"a": 1}, -1, 1.5, "", "x" * 9999], ids=short
-)
+@pytest.mark.parametrize("value", WRONG_KINDS, ids=short)
 def test_field_of_a_wrong_type_harms_nobody(name: str, value: Any) -> None:
     check(heard(DELIVERED | {name: value}, DELIVERED | {"event": "bounce", name: value}))
 
@@ -182,7 +182,7 @@ def test_time_that_cannot_be_is_when_it_came(number: str) -> None:
     (event,) = heard_bytes(body)
     check([event])
     assert event.occurred_at == NOW
-    assert READER.read(json.loads(json.dumps(event.payload))) == (event,)
+    assert replayed(READER, event) == (event,)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_whatever_is_signed_is_read(document: Any) -> None:
     assert len(events) == len(objects)
     check(events)
     for event in events:
-        assert READER.read(json.loads(json.dumps(event.payload))) == (event,)
+        assert replayed(READER, event) == (event,)
         json.dumps(event.payload, allow_nan=False)
 
 

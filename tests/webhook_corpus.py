@@ -10,12 +10,15 @@ from typing import Any
 from hypothesis import strategies as st
 
 from services.base import REASON_CHARS
-from services.events import CODE_CHARS, KEY_CHARS, BounceClass, Event, EventKind
+from services.events import CODE_CHARS, KEY_CHARS, BounceClass, Event, EventKind, WebhookReader
 
 PAYLOADS = Path(__file__).parent / "payloads"
 
 EVIL_NUMBERS = ["NaN", "Infinity", "-1e999", "9" * 4000, "-1", "1e300", "true", "1" + "0" * 25]
 """As JSON has them, where a time or an id should be."""
+
+WRONG_KINDS = [None, True, [], {}, ["x"], {"a": 1}, -1, 1.5, "", "x" * 9999]
+"""Where a field should have another kind of value."""
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=12) | st.just("\0\ud800x")
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
@@ -46,6 +49,11 @@ def expected(event: dict[str, Any]) -> dict[str, Any]:
 
 def key_of(told: str | list[str | int | None]) -> str:
     return told if isinstance(told, str) else "h:" + sha256(json.dumps(told).encode()).hexdigest()
+
+
+def replayed(reader: WebhookReader, event: Event) -> tuple[Event, ...]:
+    """What is read of its payload once that was stored."""
+    return reader.read(json.loads(json.dumps(event.payload)))
 
 
 def short(value: object) -> str:
