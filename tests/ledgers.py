@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
@@ -32,6 +33,11 @@ from tests.rig import NEW, configs_at
 from utils.tokens import email_hash
 
 HASH_KEY = b"k" * 32
+
+
+@pytest.fixture
+def at(either_database: Database) -> "Ledgers":
+    return Ledgers(either_database)
 
 
 class Ledgers:

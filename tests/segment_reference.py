@@ -15,6 +15,9 @@ from database.models import Delivery, EngagementTier, SendStatus, SubscriberStat
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
 DAY = re.compile(r"(\d{4}-\d{2}-\d{2})([T ].*)?", re.ASCII | re.DOTALL)
 
+VIP = {"tags": {"any": ["vip"]}}
+"""A filter, where any will do."""
+
 Person = dict[str, Any]
 """Columns by name; `score`; and `sends`: by campaign (status, delivery, opened, clicked)."""
 

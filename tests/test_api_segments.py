@@ -10,13 +10,13 @@ from database.models import Campaign, Subscriber
 from services.system import System
 from tests.openapi import Description
 from tests.people import add
+from tests.segment_reference import VIP
 from tests.test_api_sending import client as sending_client
 from tests.test_api_sending import simulator
 from tests.web import KEY, call, client, problem, system
 
 __all__ = ["client", "sending_client", "simulator", "system"]  # fixtures
 
-VIP = {"tags": {"any": ["vip"]}}
 MAILING = {"subject": "Hello", "text": "Hello {{ first_name }}"}
 WITH_KEY = {**KEY, "Idempotency-Key": "one"}
 

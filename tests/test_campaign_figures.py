@@ -8,7 +8,6 @@ from sqlalchemy import select
 
 from config.esp_config import EspName
 from database.models import Campaign, CampaignTally, EmailSend, SendStatus, TallyKind
-from database.session import Database
 from services import campaign_control
 from services.base import Outcome
 from services.campaign_control import Resolution
@@ -16,12 +15,12 @@ from services.campaign_figures import rates
 from services.campaigns import report, reports
 from services.event_recorder import record_events
 from services.events import BounceClass, Event, EventKind
-from tests.ledgers import HASH_KEY, Ledgers
+from tests.ledgers import HASH_KEY, Ledgers, at
 from tests.people import either_database, postgres
 from tests.statements import counted
 from utils.tokens import send_ref
 
-__all__ = ["either_database", "postgres"]  # fixtures
+__all__ = ["at", "either_database", "postgres"]  # fixtures
 
 SENDGRID, SES = EspName.SENDGRID, EspName.SES
 PROVIDERS = ("gmail", "other", "yahoo")
@@ -38,11 +37,6 @@ NOTHING = {
     **dict.fromkeys(("blocked", "dropped", "complained", "opened", "clicked"), 0),
     **dict.fromkeys(("unsubscribed", "machine_opened", "machine_clicked"), 0),
 }
-
-
-@pytest.fixture
-def at(either_database: Database) -> Ledgers:
-    return Ledgers(either_database)
 
 
 def planned(at: Ledgers, each: int) -> int:

@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from sqlalchemy import delete, event, text, update
 from sqlalchemy.orm import Session
 
@@ -17,17 +16,12 @@ from services.base import Outcome
 from services.ledger.claim import ClaimedBatch, claim
 from services.ledger.counters import tallies
 from tests.conftest import NOW
-from tests.ledgers import Ledgers
+from tests.ledgers import Ledgers, at
 from tests.people import either_database, postgres
 
-__all__ = ["either_database", "postgres"]  # fixtures
+__all__ = ["at", "either_database", "postgres"]  # fixtures
 
 SENDGRID, SES = EspName.SENDGRID, EspName.SES
-
-
-@pytest.fixture
-def at(either_database: Database) -> Ledgers:
-    return Ledgers(either_database)
 
 
 def keys(batch: ClaimedBatch | None) -> list[str]:

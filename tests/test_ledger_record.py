@@ -16,22 +16,16 @@ from database.models import (
     Suppression,
     TallyKind,
 )
-from database.session import Database
 from services.base import Outcome, SendResult
 from services.ledger.counters import tallies
 from services.ledger.finish import cancel_queued, finish, is_under_way
 from services.ledger.record import DIED, BatchOutcome, give_back, note_day, recover
-from tests.ledgers import Ledgers
+from tests.ledgers import Ledgers, at
 from tests.people import either_database, postgres
 
-__all__ = ["either_database", "postgres"]  # fixtures
+__all__ = ["at", "either_database", "postgres"]  # fixtures
 
 SENDGRID, SES = EspName.SENDGRID, EspName.SES
-
-
-@pytest.fixture
-def at(either_database: Database) -> Ledgers:
-    return Ledgers(either_database)
 
 
 # Each outcome: the send's status, the batch's state, and whether the quota is free again.

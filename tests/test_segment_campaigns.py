@@ -22,19 +22,13 @@ from lists.segments import save_segment
 from services.campaigns import with_fixed_audience
 from services.ledger import plan as planning
 from tests.conftest import NOW
-from tests.ledgers import Ledgers
+from tests.ledgers import Ledgers, at
 from tests.people import either_database, postgres
 from tests.rig import NEW, rig
+from tests.segment_reference import VIP
 from tests.statements import counted, explained
 
-__all__ = ["either_database", "postgres"]  # fixtures
-
-VIP = {"tags": {"any": ["vip"]}}
-
-
-@pytest.fixture
-def at(either_database: Database) -> Ledgers:
-    return Ledgers(either_database)
+__all__ = ["at", "either_database", "postgres"]  # fixtures
 
 
 def test_a_plan_by_a_filter_is_the_active_it_selects_chunk_by_chunk(

@@ -13,24 +13,17 @@ from database.models import (
     SubscriberCount,
     SubscriberStatus,
 )
-from database.session import Database
 from lists import segments, tagging
 from lists.segment_filter import InvalidFilter, parse
 from lists.segments import UnknownSegment, find_segment, save_segment
 from lists.tagging import TagChange, tag_addresses, tag_selected
 from tests.conftest import NOW
-from tests.ledgers import Ledgers
+from tests.ledgers import Ledgers, at
 from tests.people import either_database, postgres
+from tests.segment_reference import VIP
 from tests.statements import counted
 
-__all__ = ["either_database", "postgres"]  # fixtures
-
-VIP = {"tags": {"any": ["vip"]}}
-
-
-@pytest.fixture
-def at(either_database: Database) -> Ledgers:
-    return Ledgers(either_database)
+__all__ = ["at", "either_database", "postgres"]  # fixtures
 
 
 def watch(*moments: float) -> Callable[[], float]:
