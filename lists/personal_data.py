@@ -1,10 +1,11 @@
 """All that is held about a person, for themselves to read (GDPR article 15)."""
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 from sqlalchemy.orm import Session
 
 from database.models import (
@@ -12,6 +13,7 @@ from database.models import (
     Campaign,
     Complaint,
     EmailSend,
+    EventKind,
     OptIn,
     Subscriber,
     Suppression,
@@ -23,7 +25,11 @@ from utils.addresses import Address
 from utils.tokens import email_hash
 
 MOST = 10_000
-"""Sends, and raw events, in one answer: the newest ones."""
+"""Sends, and events, in one answer: the newest ones."""
+# As text: SQLite uses the index of these only when it reads them in the statement.
+_IS_TOUCH = WebhookEvent.kind.in_(
+    [literal_column(f"'{kind.value}'") for kind in (EventKind.OPENED, EventKind.CLICKED)]
+)
 
 
 def personal_data(
@@ -35,7 +41,10 @@ def personal_data(
     sends = sends_of(session, key)
     traces = find_traces(session, key, now)
     people = sorted(people_of(session, key, sends))
-    events = sorted(traces.events)
+    is_named = _naming(key)
+    foreign = _foreign(session, sorted(traces.events), people)
+    others = {event for event, payload in foreign.items() if not is_named(payload)}
+    events = sorted((traces.events | _touches(session, sends)) - others)
     person = session.scalar(select(Subscriber).where(Subscriber.email_key == key))
     told = {
         "profile": person and _profile(person, now),
@@ -44,8 +53,8 @@ def personal_data(
             session, Suppression, Suppression.email_hash == who, but=("email_hash",)
         ),
         "sends": _sends(session, sends[-MOST:]),
-        "bounces": _reports(session, Bounce, people, events, key),
-        "complaints": _reports(session, Complaint, people, events, key),
+        "bounces": _reports(session, Bounce, people, events, key, is_named),
+        "complaints": _reports(session, Complaint, people, events, key, is_named),
         "events": _events(session, events[-MOST:]),
         "named_in_campaigns": sorted(traces.audiences),
     }
@@ -56,8 +65,8 @@ def personal_data(
 
 def _notes(sends: Sequence[int], events: Sequence[int]) -> list[str]:
     notes = [
-        "Opens, clicks and deliveries of each mail are told with it; what ESPs sent us about it "
-        "is kept raw for 30 days, and listed as events.",
+        "What became of each mail is told with it. Events: every open and click, and all else "
+        "that ESPs told us for 30 days; that long what they sent is kept raw, too.",
         "named_in_campaigns: the ids of campaigns that were given a list of addresses with this one.",
     ]
     for name, ids in (("sends", sends), ("events", events)):
@@ -101,13 +110,40 @@ def _reports(
     people: Collection[int],
     events: Sequence[int],
     key: str,
+    is_named: Callable[[Any], bool],
 ) -> list[dict[str, Any]]:
+    known = set(events)
     found = {
         one["id"]: one
         for some in list(slices(events)) or [()]
         for one in _rows(session, table, reports_of(table, people, some, key))
+        if one["subscriber_id"] in people or one["event_id"] in known or is_named(one["diagnostic"])
     }
     return [found[id_] for id_ in sorted(found)]
+
+
+def _touches(session: Session, sends: Sequence[int]) -> set[int]:
+    """The events that outlive their raw payload as more than the send itself tells."""
+    found: set[int] = set()
+    for some in slices(sends):
+        theirs = select(WebhookEvent.id).where(WebhookEvent.send_id.in_(some), _IS_TOUCH)
+        found.update(session.scalars(theirs))
+    return found
+
+
+def _foreign(session: Session, ids: Sequence[int], people: Collection[int]) -> dict[int, Any]:
+    """The payloads of those events that are about no mail to the person."""
+    found: dict[int, Any] = {}
+    for some in slices(ids):
+        rows = select(WebhookEvent.id, WebhookEvent.subscriber_id, WebhookEvent.payload).where(
+            WebhookEvent.id.in_(some)
+        )
+        found.update(
+            (event, payload)
+            for event, person, payload in session.execute(rows)
+            if person not in people
+        )
+    return found
 
 
 def _events(session: Session, ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -115,6 +151,20 @@ def _events(session: Session, ids: Sequence[int]) -> list[dict[str, Any]]:
     for some in slices(ids):
         told += _rows(session, WebhookEvent, WebhookEvent.id.in_(some), but=("event_key",))
     return told
+
+
+def _naming(key: str) -> Callable[[Any], bool]:
+    """Whether a JSON value has this very address in it: `joann@` is somebody else than `ann@`."""
+    alone = re.compile(rf"(?<![\w.+-]){re.escape(key)}(?![\w-]|\.\w)", re.ASCII | re.IGNORECASE)
+    return lambda value: any(alone.search(text) for text in _texts(value))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in [*value, *(value.values() if isinstance(value, dict) else ())]:
+            yield from _texts(one)
 
 
 def _rows(session: Session, table: Any, condition: Any, but: Collection[str] = ()) -> list[Any]:
