@@ -12,12 +12,15 @@ from database.models import EspState, Subscriber, Suppression, SuppressionReason
 from list_manager import erase, find_traces, suppress, suppression_of
 from lists.opt_ins import Verdict
 from lists.suppression_sync import Lift, Lifts, Taken, next_lifts
+from services.adapters import build_adapter
+from services.base import Outcome
 from services.housekeeping import RELEASE_AGAIN_AFTER, Housekeeper
 from services.simulator.modes import Mode, Scope
 from services.simulator.server import Simulator
 from services.suppression_lists import A_COMPLAINT, Released
 from services.suppression_sync import MOST_FAILURES, Release, pull_all, push_all, release
 from services.system import System
+from tests.canned_esp import batch
 from tests.conftest import Clock
 from tests.opting_in import ask, links, say_yes
 from tests.own_lists import mail, on_list, simulator, system
@@ -88,6 +91,18 @@ def test_who_confirmed_is_off_every_list_by_the_next_pass_and_nobody_else(
     push_all(system, full=True)
     assert lists(system) == {SENDGRID: {BOB}, SES: {BOB}, POSTMARK: {BOB}}
     assert (is_suppressed(system, ANN), is_suppressed(system, BOB)) == (False, True)
+
+
+def test_mail_is_taken_again_where_it_was_refused(
+    system: System, simulator: Simulator, clock: Clock
+) -> None:
+    """Of the three only Postmark refuses; the others take the mail and drop it."""
+    held(system, "reader0@example.net")
+    adapter = build_adapter(system.esps[POSTMARK])
+    assert adapter.send(batch(1)).results[0].outcome is Outcome.RECIPIENT_REJECTED
+    come_back(system, "reader0@example.net")
+    Housekeeper(system).turn(clock())
+    assert adapter.send(batch(1)).results[0].outcome is Outcome.ACCEPTED
 
 
 def test_what_an_esp_itself_found_is_lifted_there_too(
