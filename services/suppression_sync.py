@@ -82,12 +82,20 @@ def push_all(
 def release(system: System, config: EspConfig) -> Iterator[Release]:
     """Take everybody off the ESP's list who confirmed since the last time, one by one.
 
-    Whoever fails is tried again the next time, and so are all who come after them.
+    It is pulled from first: who left by way of the ESP after they confirmed stays there, also
+    when its webhook never came. Whoever fails is tried again the next time, and so are all
+    who come after them.
     """
     failed: list[int] = []
     with system.database.read() as session:
         after = sync.released_through(session, config.name)
     while len(failed) < MOST_FAILURES and (lifts := _next_lifts(system, after)) is not None:
+        if lifts.people:
+            pulled = _pull(system, config, full=False, progress=None)
+            if pulled.error is not None:
+                yield Release(row=lifts.people[0].row, error=pulled.error)
+                return
+            lifts = _next_lifts(system, after) or lifts
         for told in _released(config, lifts.people):
             yield told
             failed += [told.row] if told.error is not None else []
