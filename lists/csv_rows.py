@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 from lists import fields
 from lists.cells import plain
-from utils.addresses import Address, InvalidAddress, normalise
+from utils.addresses import InvalidAddress, normalise
 from utils.intake import Refuse, refusals
 
 MAX_LINE = 1_000_000
@@ -35,13 +35,13 @@ class BadHeader(ValueError):
 class Row(NamedTuple):
     """One line that names a person; attributes and tags are JSON already."""
 
-    number: int
-    """As a spreadsheet counts: the header is row 1."""
-    address: Address
+    email: str
+    email_key: str
     first_name: str | None
     last_name: str | None
     attributes: str
     tags: str
+    mailbox_provider: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Refusal:
     """One line that names nobody we can write to."""
 
     row: int
+    """As a spreadsheet counts: the header is row 1."""
     email: str
     reason: str
 
@@ -134,12 +135,13 @@ class _Columns:
             if reason := refuse(address):
                 return Refusal(number, given, reason)
             return Row(
-                number,
-                address,
+                address.email,
+                address.key,
                 _name(cells[self.first_name]),
                 _name(cells[self.last_name]),
-                self._attributes(cells),
+                self._attributes(cells) if self.attributes else "{}",
                 _tags(cells[self.tags]),
+                address.mailbox_provider.value,
             )
         except InvalidAddress as error:
             return Refusal(number, given, error.reason)

@@ -5,6 +5,7 @@ was done is then an update that changes nothing. Nobody who left is revived.
 """
 
 import io
+import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ class _Run:
     def take(self, page: list[Row | Refusal]) -> None:
         refused = [one for one in page if isinstance(one, Refusal)]
         people = {
-            email_hash(self._hash_key, one.address.key): one
+            email_hash(self._hash_key, one.email_key): one
             for one in reversed(page)  # so that the first line of a person stays
             if isinstance(one, Row)
         }
@@ -152,7 +153,6 @@ class _Seen:
         self._kept = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._kept.execute("PRAGMA journal_mode=OFF")
         self._kept.execute("CREATE TABLE seen (id INTEGER PRIMARY KEY)")
-        self._kept.execute("CREATE TABLE page (id INTEGER PRIMARY KEY)")
 
     def __del__(self) -> None:
         self._kept.close()
@@ -160,21 +160,21 @@ class _Seen:
     def again(self, people: Mapping[bytes, Any]) -> list[bytes]:
         """Those of a page who were on an earlier one."""
         ids = {int.from_bytes(who[:8], signed=True): who for who in people}
-        self._kept.execute("BEGIN")
-        self._kept.execute("DELETE FROM page")
-        self._kept.executemany("INSERT INTO page VALUES (?)", zip(sorted(ids), strict=True))
-        found = self._kept.execute("SELECT id FROM page JOIN seen USING (id)").fetchall()
-        self._kept.execute("INSERT OR IGNORE INTO seen SELECT id FROM page")
-        self._kept.execute("COMMIT")
+        page = [json.dumps(sorted(ids))]
+        found = self._kept.execute(
+            "SELECT value FROM json_each(?) WHERE value IN (SELECT id FROM seen)", page
+        ).fetchall()
+        self._kept.execute("INSERT OR IGNORE INTO seen SELECT value FROM json_each(?)", page)
         return [ids[number] for (number,) in found]
 
 
+# The hash, and then the columns of `Row`.
 _page = Table(
     "import_page",
     MetaData(),
+    Column("email_hash", LargeBinary(16)),
     Column("email", String(320)),
     Column("email_key", String(320)),
-    Column("email_hash", LargeBinary(16)),
     Column("first_name", String(200)),
     Column("last_name", String(200)),
     Column("attributes", Text),
@@ -222,19 +222,7 @@ def _store(session: Session, people: Mapping[bytes, Row], now: datetime) -> tupl
 
 def _fill(connection: Connection, people: Mapping[bytes, Row]) -> None:
     """The page into its table, past SQLAlchemy: a dict per row would take half the time."""
-    rows = (
-        (
-            row.address.email,
-            row.address.key,
-            who,
-            row.first_name,
-            row.last_name,
-            row.attributes,
-            row.tags,
-            row.address.mailbox_provider.value,
-        )
-        for who, row in people.items()
-    )
+    rows = ((who, *row) for who, row in people.items())
     if connection.dialect.name == "postgresql":
         names = ", ".join(_page.c.keys())
         cursor: Any = connection.connection.cursor()

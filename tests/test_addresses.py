@@ -167,7 +167,7 @@ def test_no_real_domain_of_our_own_tables_is_called_a_slip() -> None:
 
 @pytest.mark.parametrize("name", SPECIAL_USE_DOMAIN_NAMES)
 def test_the_fast_path_knows_every_special_use_name(name: str) -> None:
-    assert not addresses._PLAIN.fullmatch(f"a@b.{name}")
+    assert addresses._plain(f"a@b.{name}") is None
 
 
 def _slow(text: str) -> str | None:
@@ -182,7 +182,7 @@ def _slow(text: str) -> str | None:
 
 
 def _agree(text: str) -> None:
-    if len(text) <= 254 and addresses._PLAIN.fullmatch(text):
+    if addresses._plain(text):
         assert normalise(text).email == _slow(text)
     else:
         try:

@@ -7,9 +7,9 @@ Nothing here asks the DNS.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -28,8 +28,7 @@ class MailboxProvider(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """An address that can be written to, as far as its form goes."""
 
     email: str
@@ -66,10 +65,9 @@ class InvalidAddress(ValueError):
 # part (encoded words), labels with "--" in places 3 and 4, and special-use top-level names.
 _LABEL = r"(?![a-zA-Z0-9-]{2}--)[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _ATOM = r"[a-zA-Z0-9_!#$%&'*+\-/^`{|}~]+"
-_PLAIN = re.compile(
-    rf"(?=[^@]{{1,{MAX_LOCAL_LENGTH}}}@)(?P<local>{_ATOM}(?:\.{_ATOM})*)"
-    rf"@(?P<domain>(?:{_LABEL}\.)+"
-    r"(?!(?:arpa|invalid|local|localhost|onion|test)\Z)[a-zA-Z]{2,63})",
+_PLAIN_LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+_PLAIN_DOMAIN = re.compile(
+    rf"(?:{_LABEL}\.)+(?!(?:arpa|invalid|local|localhost|onion|test)\Z)[a-zA-Z]{{2,63}}",
     re.ASCII | re.IGNORECASE,
 )
 _ENCODED_WORD = re.compile(r"=\?.*\?=")
@@ -83,8 +81,8 @@ def normalise(address: str) -> Address:
     quoted, or an RFC 2047 encoded word; mail software reads the latter two as something else.
     """
     given = address.strip(" \t\r\n\xa0")
-    if len(given) <= MAX_LENGTH and _PLAIN.fullmatch(given):
-        return _address(*given.split("@"))
+    if found := _plain(given):
+        return found
     try:
         return _odd(given)
     except InvalidAddress as refused:
@@ -92,8 +90,22 @@ def normalise(address: str) -> Address:
         raise
 
 
+def _plain(given: str) -> Address | None:
+    if len(given) > MAX_LENGTH:
+        return None
+    local, _, domain = given.partition("@")
+    if len(local) > MAX_LOCAL_LENGTH or not _PLAIN_LOCAL.fullmatch(local):
+        return None
+    return _address(local, lower) if (lower := _plain_domain(domain)) else None
+
+
+@lru_cache(maxsize=4096)
+def _plain_domain(domain: str) -> str | None:
+    """In lower case; `None` when it is for email-validator to judge."""
+    return domain.lower() if _PLAIN_DOMAIN.fullmatch(domain) else None
+
+
 def _address(local: str, domain: str) -> Address:
-    domain = domain.lower()
     return Address(f"{local}@{domain}", f"{local.lower()}@{domain}")
 
 
@@ -117,7 +129,7 @@ def _odd(given: str) -> Address:
         )
     except EmailNotValidError as error:
         raise InvalidAddress(str(error)[:_REASON_CHARS].rstrip(".")) from error
-    found = _address(local, checked.ascii_domain)
+    found = _address(local, checked.ascii_domain.lower())
     if len(found.email) > MAX_LENGTH:
         raise InvalidAddress(f"the address is longer than {MAX_LENGTH} characters")
     return found
@@ -233,8 +245,7 @@ def _repaired(given: str) -> str | None:
     if len(given) > MAX_LENGTH or _CONTROL.search(given):
         return None
     for text in _repairs(given):
-        if _PLAIN.fullmatch(text) and text != given:
-            found = _address(*text.split("@"))
+        if text != given and (found := _plain(text)):
             return found.suggestion or found.email
     return None
 
