@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspConfig, EspName
-from config.settings import EspDistribution
+from config.settings import DnsGate, EspDistribution
 from database.ledger_lock import lock_ledger
 from database.models import CampaignKind, CampaignStatus
 from database.sender_lock import SenderLock
@@ -63,6 +63,7 @@ class CampaignEngine:
         identity: Identity,
         clock: Callable[[], datetime],
         distribution: EspDistribution = EspDistribution.PRIORITY,
+        dns_gate: DnsGate = DnsGate.OFF,
         rng: random.Random | None = None,
     ) -> None:
         self._database, self._build, self._clock = database, build, clock
@@ -70,6 +71,7 @@ class CampaignEngine:
             configs=configs,
             identity=identity,
             distribution=distribution,
+            dns_gate=dns_gate,
             rng=rng or random.Random(),
             pace={esp: Pace() for esp in configs},
         )

@@ -85,6 +85,11 @@ class EspAnswer(Answer):
     breaker: BreakerAnswer | None = None
     last_error: LastErrorAnswer | None = None
     performance_24h: dict[str, int] | None = None
+    dns: dict[str, str] | None = Field(
+        default=None,
+        description="Domains for which its mail would fail authentication by their DNS, and why; "
+        "with DNS_GATE=block it gets none of their mail",
+    )
     events: EventsAnswer | None = None
     warnings: list[str] | None = None
 
@@ -106,8 +111,13 @@ def esp_status() -> dict[str, Any]:
         weeks = esp_reports.weeks(session, now)
     told = [
         {
-            **_tell(standings[esp], why_not(standings[esp], now), performance.get(esp)),
+            **_tell(
+                standings[esp],
+                why_not(standings[esp], now, domain=system.gated_domain),
+                performance.get(esp),
+            ),
             "reputation": _reputation(standings[esp].reputation, weeks.get(esp, {}), now),
+            "dns": dict(standings[esp].dns_faults),
             **_heard(standings[esp], now, system.settings.public_base_url),
         }
         if esp in standings

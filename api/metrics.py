@@ -119,7 +119,7 @@ def _standings(standings: Iterable[Standing], system: System) -> Iterator[Metric
         "email_esp_available",
         "1 when an ESP may get mail now",
         ["esp"],
-        {(s.esp.value,): int(why_not(s, now) is None) for s in known},
+        {(s.esp.value,): int(why_not(s, now, domain=system.gated_domain) is None) for s in known},
     )
     yield _gauge(
         "email_esp_quota_used",

@@ -85,6 +85,7 @@ def _dry_run(system: System, new: NewCampaign) -> dict[str, Any]:
             system.esps,
             now=system.clock(),
             distribution=system.settings.esp_distribution,
+            dns_gate=system.settings.dns_gate,
         )
     about = {"campaign_id": None, "name": new.name, "subject": new.subject, "dry_run": True}
     return {**about, **told, "sandbox": system.is_sandbox}

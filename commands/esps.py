@@ -31,7 +31,7 @@ def status(json: bool) -> None:
         told = [
             {
                 "esp": known.esp.value,
-                "available": (why := why_not(known, now)) is None,
+                "available": (why := why_not(known, now, domain=system.gated_domain)) is None,
                 "why_not": why,
                 "priority": known.priority,
                 "used_today": known.day.used,

@@ -83,6 +83,7 @@ def _dry_run(system: System, new: NewCampaign) -> dict[str, Any]:
             system.esps,
             now=system.clock(),
             distribution=system.settings.esp_distribution,
+            dns_gate=system.settings.dns_gate,
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from config.esp_config import EspConfig, EspName
-from config.settings import EspDistribution
+from config.settings import DnsGate, EspDistribution
 from services.base import BatchAnswer, EspAdapter
 from services.calls import Delivery
 from services.ledger.claim import ClaimedBatch
@@ -34,6 +34,7 @@ class Floor:
     configs: Mapping[EspName, EspConfig]
     identity: Identity
     distribution: EspDistribution
+    dns_gate: DnsGate
     rng: random.Random
     pace: dict[EspName, Pace]
     adapters: dict[EspName, EspAdapter] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from services.calls import breaker_after, outcome_of, verdict
 from services.campaign_control import requeue_unknown
 from services.campaign_floor import Call, Floor
 from services.campaigns import LIGHT
-from services.esp_manager import batch_size, opens_at, rank, why_not_all
+from services.esp_manager import batch_size, gated_domain, opens_at, rank, why_not_all
 from services.ledger.claim import ClaimedBatch, claim
 from services.ledger.confirmation import may_go_again
 from services.ledger.counters import tallies
@@ -233,6 +233,7 @@ class Step:
             allowed,
             self._now,
             rng=self._floor.rng,
+            domain=gated_domain(campaign.from_email, self._floor.dns_gate),
             distribution=self._floor.distribution,
             claimed=claimed,
             probing=self._probing(),
@@ -247,7 +248,8 @@ class Step:
         if at is not None and at - self._now <= PATIENCE:
             self.pause = min(self.pause, (at - self._now).total_seconds())
             return
-        reasons = [f"{s.esp} {why_not_all(s, self._now)}" for s in allowed]
+        domain = gated_domain(campaign.from_email, self._floor.dns_gate)
+        reasons = [f"{s.esp} {why_not_all(s, self._now, domain=domain)}" for s in allowed]
         campaign.status, campaign.resume_at = CampaignStatus.WAITING, at
         campaign.reason = "; ".join(reasons) or f"{campaign.esp or 'no ESP'} is not configured"
         self.stood_still = True

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 from config.esp_config import ESPS, EspName
-from config.settings import EspDistribution
+from config.settings import DnsGate, EspDistribution
 from database.models import BreakerState
 from services.standing import Standing
 
@@ -20,11 +20,16 @@ SILENCE = timedelta(hours=1)
 """ESPs tell of a delivery within minutes."""
 
 
-def why_not(standing: Standing, now: datetime, *, probing: bool = False) -> str | None:
+def why_not(
+    standing: Standing, now: datetime, *, domain: str | None = None, probing: bool = False
+) -> str | None:
     """Why an ESP may get no batch now, in words for a person; `None` when it may.
 
-    `probing`: its probe is under way, and nothing else may be.
+    `domain`: whose mail it is, where faults in DNS keep it back. `probing`: its probe is
+    under way, and nothing else may be.
     """
+    if domain is not None and (fault := standing.dns_faults.get(domain)) is not None:
+        return f"may not send for {domain}, by its DNS: {fault}"
     breaker = standing.breaker
     if breaker.state is BreakerState.OPEN and breaker.open_until and breaker.open_until > now:
         return f"rests until {_clock(breaker.open_until)} after: {breaker.last_error}"
@@ -55,10 +60,13 @@ def eligible_again_at(standing: Standing, now: datetime) -> datetime | None:
     return max((time for time in times if time is not None and time > now), default=None)
 
 
-def why_not_all(standing: Standing, now: datetime) -> str:
+def why_not_all(standing: Standing, now: datetime, *, domain: str | None = None) -> str:
     """Why an ESP may not get just any mail now, in words for a person."""
     closed = ", ".join(sorted(standing.reputation.closed_to(now)))
-    return why_not(standing, now) or f"rests at {closed}, where too much of it was blocked"
+    return (
+        why_not(standing, now, domain=domain)
+        or f"rests at {closed}, where too much of it was blocked"
+    )
 
 
 def opens_at(standing: Standing, now: datetime) -> datetime | None:
@@ -73,6 +81,7 @@ def rank(
     now: datetime,
     *,
     rng: Random,
+    domain: str | None = None,
     distribution: EspDistribution = EspDistribution.PRIORITY,
     claimed: Mapping[EspName, int] | None = None,
     probing: Collection[EspName] = (),
@@ -87,7 +96,7 @@ def rank(
     eligible = [
         standing
         for standing in standings
-        if why_not(standing, now, probing=standing.esp in probing) is None
+        if why_not(standing, now, domain=domain, probing=standing.esp in probing) is None
     ]
     if distribution is EspDistribution.BALANCED:
         counts = claimed or {}
@@ -130,6 +139,11 @@ def webhook_warning(standing: Standing, now: datetime, public_base_url: str) -> 
 def webhook_setup(esp: EspName, public_base_url: str) -> str:
     """The steps after which an ESP tells this installation of events."""
     return ESPS[esp].webhook_setup.format(url=f"{public_base_url}/engagement-webhook/{esp}")
+
+
+def gated_domain(address: str, gate: DnsGate) -> str | None:
+    """The domain of a From address, where faults in its DNS keep mail back."""
+    return address.rpartition("@")[2].lower() if gate is DnsGate.BLOCK else None
 
 
 def _draw(standing: Standing, rng: Random) -> float:

@@ -217,6 +217,7 @@ def dry_run(system: System) -> Finding:
             system.esps,
             now=system.clock(),
             distribution=settings.esp_distribution,
+            dns_gate=settings.dns_gate,
         )
     ends = told["ends_at"]
     return Finding(

@@ -22,6 +22,7 @@ from database.models import (
 from database.upsert import add_to
 from services.base import Account
 from services.breaker import Breaker
+from services.dns_results import blocks
 from services.reputation import Reputation, load_reputations
 
 Limit = TypeVar("Limit", int, float)
@@ -62,6 +63,8 @@ class Standing:
     unheard_since: datetime | None = None
     last_event_at: datetime | None = None
     """When a genuine webhook call of it came in last."""
+    dns_faults: Mapping[str, str] = field(default_factory=dict)
+    """Domains whose mail it would send unauthenticated by the latest DNS check, and why."""
 
     @property
     def left(self) -> int | None:
@@ -86,16 +89,18 @@ def month_of(moment: datetime) -> datetime:
 def load(
     session: Session, configs: Mapping[EspName, EspConfig], now: datetime
 ) -> dict[EspName, Standing]:
-    """The standing of every configured ESP, in four statements."""
+    """The standing of every configured ESP, in five statements."""
     states = {state.esp: state for state in session.scalars(select(EspState))}
     used = _used(session, now)
     reputations = load_reputations(session, now)
+    faults = blocks(session)
     return {
         esp: _standing(
             config,
             states.get(esp) or _new_state(esp),
             used.get(esp, _Used()),
             reputations.get(esp, Reputation()),
+            faults.get(esp, {}),
             now,
         )
         for esp, config in configs.items()
@@ -175,6 +180,7 @@ def _standing(
     state: EspState,
     used: _Used,
     reputation: Reputation,
+    dns_faults: Mapping[str, str],
     now: datetime,
 ) -> Standing:
     hours = used.in_day(config.name, now)
@@ -199,6 +205,7 @@ def _standing(
         unheard=state.unheard,
         unheard_since=state.unheard_since,
         last_event_at=state.last_event_at,
+        dns_faults=dns_faults,
     )
 
 

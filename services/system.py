@@ -14,6 +14,7 @@ from database.models import Campaign
 from database.session import Database
 from email_sender import CampaignEngine
 from services.adapters import build_adapter
+from services.esp_manager import gated_domain
 from services.mailing import Identity
 from services.simulator.server import Simulator
 from services.webhooks import Webhooks
@@ -78,6 +79,11 @@ class System:
         )
 
     @property
+    def gated_domain(self) -> str | None:
+        """The domain of FROM_EMAIL, where faults in its DNS keep mail back."""
+        return gated_domain(self.settings.from_email, self.settings.dns_gate)
+
+    @property
     def webhooks(self) -> Webhooks:
         """Of the ESPs as they are now."""
         if self._webhooks is None:
@@ -109,6 +115,7 @@ class System:
             identity=self.identity,
             clock=self.clock,
             distribution=self.settings.esp_distribution,
+            dns_gate=self.settings.dns_gate,
         )
         self.engine.start()
         self.webhooks.resume()

@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspConfig, EspName
-from config.settings import EspDistribution
+from config.settings import DnsGate, EspDistribution
 from database.models import SendStatus, SkipReason, Subscriber
 from database.session import Database
 from services.base import Batch, EspAdapter, EspError, Outcome, SendResult
 from services.campaigns import DELIVERY, NewCampaign, audience_of, with_fixed_audience
-from services.esp_manager import rank, why_not
+from services.esp_manager import gated_domain, rank, why_not
 from services.forecast import forecast
 from services.ledger.plan import count_audience
 from services.ledger.record import STATUS_AFTER
@@ -55,6 +55,7 @@ def dry_run(
     *,
     now: datetime,
     distribution: EspDistribution,
+    dns_gate: DnsGate,
 ) -> dict[str, Any]:
     """What would happen: who is written to, by which ESP as quotas stand, and until when.
 
@@ -64,7 +65,12 @@ def dry_run(
     counted = count_audience(session, audience, now)
     counted.update({reason: n for reason, n in dropped.items() if n})
     queued = counted.pop("", 0)
-    standings = [s for s in load(session, configs, now).values() if new.esp in (None, s.esp)]
+    domain = gated_domain(new.from_email, dns_gate)
+    standings = [
+        standing
+        for standing in load(session, configs, now).values()
+        if new.esp in (None, standing.esp) and domain not in standing.dns_faults
+    ]
     told = forecast(standings, queued, now, distribution=distribution)
     counts = dict.fromkeys((s.value for s in SendStatus if s is not SendStatus.SKIPPED), 0)
     return {

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, insert, select
 
 from config.esp_config import EspConfig, EspName, PostmarkConfig, SendGridConfig, SesConfig
-from config.settings import EspDistribution
+from config.settings import DnsGate, EspDistribution
 from database.migrate import migrate
 from database.models import (
     Campaign,
@@ -86,6 +86,7 @@ class Rig:
         self.database, self.simulator, self.clock = database, simulator, clock
         self.configs = configs_at(simulator.base_urls)
         self.distribution = EspDistribution.PRIORITY
+        self.dns_gate = DnsGate.OFF
         self.installation = migrate(database, clock())
         self.engine: CampaignEngine | None = None
 
@@ -104,6 +105,7 @@ class Rig:
             ),
             clock=self.clock,
             distribution=self.distribution,
+            dns_gate=self.dns_gate,
             rng=random.Random(1),
         )
         self.engine.start()

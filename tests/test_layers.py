@@ -54,6 +54,7 @@ LAYERS: dict[str, int] = {
     "services.esp_manager": 3,
     "services.forecast": 3,
     "services.pace": 3,
+    "services.dns_results": 3,
     "services.reputation": 3,
     "services.standing": 3,
     # 2: the outside world

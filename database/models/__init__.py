@@ -15,6 +15,7 @@ from database.models.campaigns import (
     SkipReason,
     TallyKind,
 )
+from database.models.dns import DnsBlock, DnsCheck, DnsDue, EspDomain
 from database.models.esps import (
     BreakerState,
     EspPerformance,
@@ -50,9 +51,13 @@ __all__ = [
     "CampaignTally",
     "Complaint",
     "Delivery",
+    "DnsBlock",
+    "DnsCheck",
+    "DnsDue",
     "EmailSend",
     "EngagementCount",
     "EngagementTier",
+    "EspDomain",
     "EspPerformance",
     "EspPerformanceDay",
     "EspQuota",
