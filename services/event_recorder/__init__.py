@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
 from database.ledger_lock import lock_ledger
+from services.event_recorder.dns import note_dns_blame
 from services.event_recorder.fares import note_performance
 from services.event_recorder.judging import judge_touches
 from services.event_recorder.people import note_people
@@ -86,6 +87,7 @@ def _apply(
     note_reports(session, esp, told, now)
     note_people(session, esp, ordered, judged, told, hash_key=hash_key, now=now)
     note_performance(session, esp, steps, now)
+    note_dns_blame(session, told, now)
 
 
 def _changes(told: Iterable[Told]) -> dict[int, SendChange]:
