@@ -10,8 +10,9 @@ the others carry that mail.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import cast
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import Table, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
@@ -159,14 +160,14 @@ def note_claimed(
 
 def note_heard(session: Session, esp: EspName, now: datetime) -> None:
     """A genuine webhook call of the ESP came in."""
-    session.execute(_HEARD, {"carrier": esp, "now": now})
+    session.connection().execute(_HEARD, {"carrier": esp, "now": now})
 
 
+_STATES = cast("Table", EspState.__table__)
 _HEARD = (
-    update(EspState)
-    .where(EspState.esp == bindparam("carrier"))
+    update(_STATES)
+    .where(_STATES.c.esp == bindparam("carrier"))
     .values(last_event_at=bindparam("now"), unheard=0, unheard_since=None)
-    .execution_options(synchronize_session="fetch")
 )
 
 

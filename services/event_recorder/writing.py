@@ -26,6 +26,7 @@ from services.ledger.finish import finish
 from services.standing import hour_of, reserve_quota
 
 _SENDS = cast("Table", EmailSend.__table__)
+_CAMPAIGNS = cast("Table", Campaign.__table__)
 _HEARD = ("heard", "delivery", "delivered_at", "esp_message_id")
 _JUDGED = ("unsubscribed", "interest", "opened", "clicked")
 _NOTE_HEARD, _NOTE_JUDGED = (
@@ -118,11 +119,10 @@ def _count(session: Session, campaign_id: int, by: dict[str, int], now: datetime
     columns = {name: n for name, n in by.items() if n}
     if not columns:
         return
-    session.execute(
-        update(Campaign)
-        .where(Campaign.id == campaign_id)
-        .values({name: getattr(Campaign, name) + n for name, n in columns.items()})
-        .execution_options(synchronize_session=False)
+    session.connection().execute(
+        update(_CAMPAIGNS)
+        .where(_CAMPAIGNS.c.id == campaign_id)
+        .values({name: _CAMPAIGNS.c[name] + n for name, n in columns.items()})
     )
     if columns.get("unknown"):
         campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
