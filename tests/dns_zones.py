@@ -1,9 +1,10 @@
 """A name server on loopback, UDP and TCP, that answers like a resolver from zones in text.
 
 A zone is text as in a zone file, with names in full: `example.com TXT "v=spf1 ~all"`, a line
-a record; a line `example.com SERVFAIL`, `TIMEOUT`, `TRUNCATE`, `REFUSED` or `GARBAGE` (or with
-a type before it, `example.com TXT TIMEOUT`) makes the server behave so for that name. Names
-that no line has and that lie under none are NXDOMAIN.
+a record, with a TTL in seconds before the type where it matters; a line `example.com SERVFAIL`,
+`TIMEOUT`, `TRUNCATE`, `REFUSED` or `GARBAGE` (or with a type before it, `example.com TXT TIMEOUT`)
+makes the server behave so for that name; of DNSSEC: `BOGUS` (SERVFAIL unless checking is disabled)
+and `VALIDATED` (AD). Names that no line has and that lie under none are NXDOMAIN.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ import dns.rrset
 
 from config.values import Nameserver
 
-TROUBLES = ("SERVFAIL", "TIMEOUT", "TRUNCATE", "REFUSED", "GARBAGE")
+TROUBLES = ("SERVFAIL", "TIMEOUT", "TRUNCATE", "REFUSED", "GARBAGE", "BOGUS", "VALIDATED")
 TTL = 300
 
 
@@ -52,6 +53,10 @@ class Zones:
             self._troubles[name, "" if kind in TROUBLES else kind] = rest or kind
             self._records.setdefault(name, {})
             return
+        ttl = TTL
+        if kind.isdigit():
+            ttl = int(kind)
+            kind, rest = rest.split(maxsplit=1)
         rdtype = dns.rdatatype.from_text(kind)
         rdata = dns.rdata.from_text(
             dns.rdataclass.IN, rdtype, rest, origin=dns.name.root, relativize=False
@@ -59,7 +64,7 @@ class Zones:
         of_name = self._records.setdefault(name, {})
         if rdtype not in of_name:
             of_name[rdtype] = dns.rrset.RRset(name, dns.rdataclass.IN, rdtype)
-        of_name[rdtype].add(rdata, ttl=TTL)
+        of_name[rdtype].add(rdata, ttl=ttl)
 
     def answer(self, wire: bytes, *, is_tcp: bool) -> bytes | None:
         """What goes back; `None`: nothing ever does."""
@@ -76,10 +81,14 @@ class Zones:
             return None
         if trouble == "GARBAGE":
             return wire[:2] + b"\x84\x00" + b"\xff" * 20
+        if trouble == "BOGUS" and not query.flags & dns.flags.CD:
+            trouble = "SERVFAIL"
         if trouble in ("SERVFAIL", "REFUSED"):
             response.set_rcode(dns.rcode.from_text(trouble))
             return response.to_wire()
         self._fill(response, question.name, question.rdtype)
+        if trouble == "VALIDATED":
+            response.flags |= dns.flags.AD
         if trouble == "TRUNCATE" and not is_tcp:
             response.answer.clear()
             response.flags |= dns.flags.TC

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -31,6 +32,10 @@ sick.example.com   SERVFAIL
 shy.example.com    REFUSED
 late.example.com   TIMEOUT
 bad.example.com    GARBAGE
+false.example.com  A      192.0.2.3
+false.example.com  BOGUS
+true.example.com   A      192.0.2.3
+true.example.com   VALIDATED
 a.b.example.net    A      192.0.2.2
 """
 
@@ -63,7 +68,7 @@ TOLD = [
     ("nobody.example.com", "A", Answer(found=Found.NXDOMAIN)),
     (f"{'x' * 64}.example.com", "A", Answer(found=Found.NXDOMAIN)),
     ("a..example.com", "A", Answer(found=Found.NXDOMAIN)),
-    ("sick.example.com", "TXT", Answer(found=Found.TEMPFAIL)),
+    ("sick.example.com", "TXT", Answer(found=Found.TEMPFAIL, is_servfail=True)),
     ("shy.example.com", "TXT", Answer(found=Found.TEMPFAIL)),
     ("late.example.com", "TXT", Answer(found=Found.TEMPFAIL)),
     ("bad.example.com", "TXT", Answer(found=Found.TEMPFAIL)),
@@ -90,6 +95,23 @@ def test_each_answer_is_one_of_four(
 
     assert Resolver([server[0]]).ask(name, kind) == told
     assert asyncio.run(asked()) == told
+
+
+def test_a_signature_is_checked_by_the_resolver_unless_it_is_asked_not_to() -> None:
+    async def asked(nameserver: Nameserver) -> list[Answer]:
+        lookups = Lookups([nameserver])
+        return [
+            await lookups.ask("true.example.com", "A"),
+            await lookups.ask("false.example.com", "A"),
+            await lookups.ask("false.example.com", "A", checking_disabled=True),
+        ]
+
+    with serving(ZONES) as (nameserver, _):
+        assert asyncio.run(asked(nameserver)) == [
+            replace(ok("192.0.2.3"), is_validated=True),
+            Answer(found=Found.TEMPFAIL, is_servfail=True),
+            ok("192.0.2.3"),
+        ]
 
 
 def test_a_run_asks_each_question_once_and_the_next_run_asks_again() -> None:

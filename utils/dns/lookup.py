@@ -9,6 +9,7 @@ from typing import Any
 
 import dns.asyncresolver
 import dns.exception
+import dns.flags
 import dns.message
 import dns.name
 import dns.rdatatype
@@ -52,6 +53,10 @@ class Answer:
     """The CNAMEs lead nowhere but back: nothing is found, and nothing ever will be."""
     ttl: int | None = None
     """Seconds; of the shortest-lived record in the answer."""
+    is_validated: bool = False
+    """The resolver says that it has checked the signatures (AD; RFC 6840, 5.8)."""
+    is_servfail: bool = False
+    """A resolver said itself that it failed: a broken signature looks so, silence does not."""
 
     @property
     def is_known(self) -> bool:
@@ -84,8 +89,10 @@ class Lookups:
         self, nameservers: Sequence[Nameserver] = (), deadline_s: float | None = None
     ) -> None:
         self._resolver = configured(dns.asyncresolver.Resolver, nameservers)
+        self._unchecked = configured(dns.asyncresolver.Resolver, nameservers)
+        self._unchecked.flags = dns.flags.RD | dns.flags.CD
         self._ends_at = time.monotonic() + (RUN_DEADLINE_S if deadline_s is None else deadline_s)
-        self._asked: dict[tuple[str, str], asyncio.Task[Answer]] = {}
+        self._asked: dict[tuple[str, str, bool], asyncio.Task[Answer]] = {}
         self._places = asyncio.Semaphore(AT_ONCE)
 
     @property
@@ -98,19 +105,23 @@ class Lookups:
         """Until the run ends; 0 when it is over."""
         return max(0.0, self._ends_at - time.monotonic())
 
-    async def ask(self, name: str, kind: str) -> Answer:
-        """As `Resolver.ask`; from memory when this run has asked before."""
-        key = (name.lower().rstrip("."), kind)
+    async def ask(self, name: str, kind: str, *, checking_disabled: bool = False) -> Answer:
+        """As `Resolver.ask`; from memory when this run has asked before.
+
+        With `checking_disabled` the resolver gives an answer that DNSSEC forbids too (CD).
+        """
+        key = (name.lower().rstrip("."), kind, checking_disabled)
         if key not in self._asked:
             self._asked[key] = asyncio.create_task(self._ask(*key))
         return await self._asked[key]
 
-    async def _ask(self, name: str, kind: str) -> Answer:
+    async def _ask(self, name: str, kind: str, checking_disabled: bool) -> Answer:
+        resolver = self._unchecked if checking_disabled else self._resolver
         async with self._places:
             lifetime = min(DEADLINE_S, self.left_s)
             if lifetime < SHORTEST_WAIT_S:
                 return Answer(found=Found.TEMPFAIL)
-            asked = self._resolver.resolve(
+            asked = resolver.resolve(
                 f"{name}.", kind, search=False, raise_on_no_answer=False, lifetime=lifetime
             )
             try:
@@ -125,6 +136,7 @@ def configured(make: Callable[..., Any], nameservers: Sequence[Nameserver]) -> A
     """A resolver of dnspython's with EDNS (1,232 bytes; TCP where an answer is cut)."""
     resolver = make(configure=not nameservers)
     resolver.lifetime = DEADLINE_S
+    resolver.flags = dns.flags.RD | dns.flags.AD
     resolver.use_edns(0, 0, 1232)
     if nameservers:
         resolver.nameservers = [server.address for server in nameservers]
@@ -134,10 +146,17 @@ def configured(make: Callable[..., Any], nameservers: Sequence[Nameserver]) -> A
 
 def _answered(answer: dns.resolver.Answer) -> Answer:
     chain = () if answer.rdtype == dns.rdatatype.CNAME else _chain(answer.response, answer.qname)
+    is_validated = bool(answer.response.flags & dns.flags.AD)
     if answer.rrset is None:
-        return Answer(found=Found.NODATA, chain=chain)
+        return Answer(found=Found.NODATA, chain=chain, is_validated=is_validated)
     records = sorted(_text(record) for record in list(answer.rrset)[:MAX_RECORDS])
-    return Answer(found=Found.OK, records=tuple(records), chain=chain, ttl=_ttl(answer))
+    return Answer(
+        found=Found.OK,
+        records=tuple(records),
+        chain=chain,
+        ttl=_ttl(answer),
+        is_validated=is_validated,
+    )
 
 
 def _failed(error: Exception) -> Answer:
@@ -150,7 +169,8 @@ def _failed(error: Exception) -> Answer:
         return Answer(found=Found.NODATA, is_loop=True)
     if isinstance(error, dns.name.LabelTooLong | dns.name.NameTooLong | dns.name.EmptyLabel):
         return Answer(found=Found.NXDOMAIN)
-    return Answer(found=Found.TEMPFAIL)
+    told = [one[3] for one in getattr(error, "kwargs", {}).get("errors", ())]
+    return Answer(found=Found.TEMPFAIL, is_servfail="SERVFAIL" in told)
 
 
 def _chain(response: dns.message.Message, name: dns.name.Name) -> tuple[str, ...]:
