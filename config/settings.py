@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from config import values
+from config.domain_setup import DomainSetup, load
 from config.esp_config import ESPS, EspConfig, EspName
 from config.reader import Reader, SettingsError, read_env_file, unknown_lines
 from config.values import ROOT, Nameserver
@@ -71,7 +72,11 @@ class Settings:
     """Proxies of ours in front: so many of the forwarded addresses are believed."""
     dns_nameservers: tuple[Nameserver, ...]
     """Empty: those of the system."""
+    dns_blocklist_nameservers: tuple[Nameserver, ...]
+    """Empty: blocklists are not asked."""
     domain_setup_file: Path
+    domain_setups: Mapping[str, DomainSetup]
+    """What that file says of each domain; empty when there is none."""
     esp_distribution: EspDistribution
     dns_gate: DnsGate
     esp_limits: dict[EspName, EspConfig]
@@ -110,6 +115,7 @@ def sandbox_esps(settings: Settings, base_urls: Mapping[EspName, str]) -> dict[E
 
 def _settings(reader: Reader) -> Settings:
     read = reader.read
+    setup_file = _domain_setup_file(reader)
     mode = read("SENDING_MODE", values.choice(SendingMode), SendingMode.SANDBOX)
     live = mode is SendingMode.LIVE
     port = read("PORT", values.whole_number(1, 65535), 5000)
@@ -135,7 +141,11 @@ def _settings(reader: Reader) -> Settings:
         trusted_proxy_hops=read("TRUSTED_PROXY_HOPS", values.whole_number(0, 5), 0),
         sync_budget_seconds=read("SYNC_BUDGET_SECONDS", values.whole_number(0, 900), 300),
         dns_nameservers=read("DNS_NAMESERVERS", values.several(values.nameserver), ()),
-        domain_setup_file=_domain_setup_file(reader),
+        dns_blocklist_nameservers=read(
+            "DNS_BLOCKLIST_NAMESERVERS", values.several(values.nameserver), ()
+        ),
+        domain_setup_file=setup_file,
+        domain_setups=_domain_setups(reader, setup_file),
         esp_distribution=read(
             "ESP_DISTRIBUTION", values.choice(EspDistribution), EspDistribution.PRIORITY
         ),
@@ -165,6 +175,18 @@ def _secret_keys(reader: Reader) -> tuple[str, ...]:
 def _domain_setup_file(reader: Reader) -> Path:
     parse = values.existing(ROOT, Path.is_file, "a file")
     return reader.read("DOMAIN_SETUP_FILE", parse, ROOT / "config" / "domain_setup.json")
+
+
+def _domain_setups(reader: Reader, path: Path) -> dict[str, DomainSetup]:
+    if not path.exists():
+        return {}
+    try:
+        return load(path)
+    except SettingsError as error:
+        for line in error.faults:
+            key, _, fault = line.partition(": ")
+            reader.faults.setdefault(key, fault)
+        return {}
 
 
 def _check_live(reader: Reader, settings: Settings) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from config.domain_setup import load as load_domain_setup
 from config.esp_config import ESPS, EspConfig, EspName, PostmarkConfig, SendGridConfig, SesConfig
 from config.reader import Reader
 from config.settings import (
@@ -46,6 +47,7 @@ DESIGN = {
     *("SENDING_MODE", "DATABASE_URL", "API_KEY", "SECRET_KEY", "HOST", "PORT", "PUBLIC_BASE_URL"),
     *("FROM_EMAIL", "FROM_NAME", "POSTAL_ADDRESS", "SENDING_DOMAIN", "SYNC_BUDGET_SECONDS"),
     *("TRUSTED_PROXY_HOPS", "DNS_NAMESERVERS", "DOMAIN_SETUP_FILE", "DNS_GATE", "ESP_DISTRIBUTION"),
+    "DNS_BLOCKLIST_NAMESERVERS",
     *("SENDGRID_API_KEY", "SENDGRID_BASE_URL", "SENDGRID_WEBHOOK_PUBLIC_KEY"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL_SESV2"),
     *("SES_CONFIGURATION_SET", "SES_SNS_TOPIC_ARNS", "SNS_CERT_DIR"),
@@ -86,7 +88,9 @@ DEFAULTS = Settings(
     sync_budget_seconds=300,
     trusted_proxy_hops=0,
     dns_nameservers=(),
+    dns_blocklist_nameservers=(),
     domain_setup_file=ROOT / "config" / "domain_setup.json",
+    domain_setups=load_domain_setup(ROOT / "config" / "domain_setup.json"),
     esp_distribution=EspDistribution.PRIORITY,
     dns_gate=DnsGate.WARN,
     esp_limits=LIMITS,
@@ -168,7 +172,18 @@ def test_settings_read_the_variables_of_the_design_and_no_other(environ: dict[st
                 Nameserver("::1", 54),
             ),
         ),
-        ("DOMAIN_SETUP_FILE", "pyproject.toml", "domain_setup_file", ROOT / "pyproject.toml"),
+        (
+            "DOMAIN_SETUP_FILE",
+            "config/domain_setup.json",
+            "domain_setup_file",
+            ROOT / "config" / "domain_setup.json",
+        ),
+        (
+            "DNS_BLOCKLIST_NAMESERVERS",
+            "127.0.0.1:5353",
+            "dns_blocklist_nameservers",
+            (Nameserver("127.0.0.1", 5353),),
+        ),
         ("ESP_DISTRIBUTION", "balanced", "esp_distribution", EspDistribution.BALANCED),
         ("DNS_GATE", "off", "dns_gate", DnsGate.OFF),
         (
