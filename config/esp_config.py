@@ -42,6 +42,9 @@ class EspConfig:
     suppressions: ClassVar[str] = ""
     """Who reads and fills its own list of addresses that it would not deliver to, a
     `services.suppression_lists.SuppressionList`; "" when nobody can."""
+    domain_records: ClassVar[str] = ""
+    """Who asks its account for the DNS records that a domain needs, a
+    `services.domain_records.DomainRecords`; "" when nobody can."""
     webhook_setup: ClassVar[str] = ""
     """What to do in its console and here so that it tells us of events; `{url}` is where to."""
     key: ClassVar[str]
@@ -109,6 +112,7 @@ class SendGridConfig(EspConfig):
     adapter = "services.sendgrid.SendGridAdapter"
     webhooks = "services.sendgrid_webhooks.SendGridWebhooks"
     suppressions = "services.sendgrid_suppressions.SendGridSuppressions"
+    domain_records = "services.sendgrid_domains.SendGridDomains"
     # https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features
     webhook_setup = (
         "Settings > Mail Settings > Event Webhooks: a webhook to {url} with all deliverability "
@@ -136,6 +140,7 @@ class SesConfig(EspConfig):
     adapter = "services.amazon_ses.SesAdapter"
     webhooks = "services.amazon_ses_webhooks.SesWebhooks"
     suppressions = "services.amazon_ses_suppressions.SesSuppressions"
+    domain_records = "services.amazon_ses_domains.SesDomains"
     # https://docs.aws.amazon.com/ses/latest/dg/monitor-sending-using-event-publishing-setup.html
     webhook_setup = (
         "An SNS topic whose ARN is in SES_SNS_TOPIC_ARNS; in the configuration set named in "
@@ -189,6 +194,7 @@ class PostmarkConfig(EspConfig):
     adapter = "services.postmark.PostmarkAdapter"
     webhooks = "services.postmark_webhooks.PostmarkWebhooks"
     suppressions = "services.postmark_suppressions.PostmarkSuppressions"
+    domain_records = "services.postmark_domains.PostmarkDomains"
     # https://postmarkapp.com/developer/webhooks/webhooks-overview
     webhook_setup = (
         "A user and a long password into POSTMARK_WEBHOOK_USER and POSTMARK_WEBHOOK_PASSWORD; "

@@ -1,4 +1,4 @@
-"""The parts of each ESP (adapter, webhooks, its suppression list); imported when it is configured.
+"""The parts of each ESP (adapter, webhooks, suppression list, domains); imported when it is configured.
 
 Which class it is, `config.esp_config` says: by name, since the SDKs are heavy.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 from config.esp_config import ESPS, EspConfig, EspName, SesConfig
 from services.base import EspAdapter
+from services.domain_records import DomainRecords
 from services.events import WebhookReader
 from services.suppression_lists import SuppressionList
 
@@ -33,6 +34,12 @@ def build_webhook_reader(config: EspConfig) -> WebhookReader:
 def build_suppression_list(config: EspConfig) -> SuppressionList:
     """The own list of the ESP that `config` is for, which must have `suppressions`."""
     built: SuppressionList = _named(config.suppressions)(config)
+    return built
+
+
+def build_domain_records(config: EspConfig) -> DomainRecords:
+    """The domains of the account that `config` is for, which must have `domain_records`."""
+    built: DomainRecords = _named(config.domain_records)(config)
     return built
 
 

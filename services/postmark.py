@@ -186,7 +186,10 @@ class PostmarkAdapter(EspAdapter):
 def call_postmark(
     client: Client, method: str, path: str, data: Any = None, **query: str
 ) -> dict[str, Any]:
-    """The object that one call answers; empty for anything else. Raises an `EspError`."""
+    """The object that one call answers; empty for anything else. Raises an `EspError`.
+
+    `token_type` "account" in `query` is for the SDK: the account's token goes along.
+    """
     try:
         found = client.call(method, path, data=data, **query)
     except Refused as refused:

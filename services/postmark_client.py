@@ -18,7 +18,9 @@ class Client(PostmarkClient):  # type: ignore[misc] # the SDK has no types
     def __init__(self, config: PostmarkConfig, transport: Transport) -> None:
         # With the slash, and calls without one, a path in the base URL stays.
         root = config.base_url.rstrip("/") + "/"
-        super().__init__(server_token=config.api_key, root_api_url=root)
+        super().__init__(
+            server_token=config.api_key, account_token=config.account_token, root_api_url=root
+        )
         self._session = _session(transport)
 
     def __repr__(self) -> str:

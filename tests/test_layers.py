@@ -37,6 +37,8 @@ LAYERS: dict[str, int] = {
     "services.demo": 4,
     "services.event_recorder": 4,
     "services.event_replay": 4,
+    "services.dns_accounts": 4,
+    "services.dns_watch": 4,
     "services.housekeeping": 4,
     "services.ledger": 4,
     "services.mailing": 4,
@@ -61,6 +63,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(ADAPTERS, 2),
     "database": 2,
     "services.adapters": 2,
+    "services.domain_records": 2,
     "services.http_transport": 2,
     "services.suppression_calls": 2,
     "services.simulator": 2,
@@ -78,7 +81,7 @@ LAYERS: dict[str, int] = {
 ESP_SIDE = (
     *ADAPTERS,
     *("services.adapters", "services.http_transport", "services.simulator", "services.wire"),
-    *("services.suppression_calls", "services.webhook_fields"),
+    *("services.domain_records", "services.suppression_calls", "services.webhook_fields"),
 )
 DATABASE_SIDE = ("database", "sqlalchemy", "alembic")
 
