@@ -1,9 +1,9 @@
 """What a check of a domain comes to: one finding a check, those that pass too."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from config.esp_config import EspName
 
@@ -41,6 +41,15 @@ class Finding:
     """Whose mail it is about; `None`: everybody's."""
     blocks: bool = False
     """Mail that this ESP sends for the domain would fail authentication."""
+
+    def but(self, status: Status, found: str, remedy: str = "") -> Self:
+        """The same check with another outcome."""
+        return replace(self, status=status, found=found, remedy=remedy)
+
+    def unanswered(self) -> Self:
+        """The same check where DNS did not tell."""
+        remedy = f"Nothing to change unless it stays so: DNS did not answer for {self.host}."
+        return self.but(Status.UNKNOWN, "DNS did not answer", remedy)
 
     def as_dict(self) -> dict[str, Any]:
         told = {
