@@ -20,6 +20,8 @@ Orders (`esp` is sendgrid, ses or postmark; an order replaces the one before):
          -d '{"esp": "ses", "mode": "throttle", "after": 150, "count": 3}'
     curl -H 'Content-Type: application/json' http://127.0.0.1:8025/limits \
          -d '{"esp": "ses", "per_second": 14, "daily_limit": 50000}'
+    curl -H 'Content-Type: application/json' http://127.0.0.1:8025/domains \
+         -d '{"domains": ["example.com"]}'
     curl -H 'Content-Type: application/json' http://127.0.0.1:8025/reset -d '{}'
 
     curl -H 'Content-Type: application/json' http://127.0.0.1:8025/webhooks \

@@ -15,7 +15,7 @@ from services.simulator.listener import Listener
 from services.simulator.modes import Behaviour
 from services.simulator.pages import HEADERS, list_page, mail_page
 from services.simulator.records import Mail
-from services.simulator.shape import JsonObject, as_object
+from services.simulator.shape import JsonObject, as_list, as_object, as_text
 from services.simulator.wire import Wire, finish
 
 MAX_PAGE = 1000
@@ -34,6 +34,8 @@ class Controlled(Protocol):
     def put_limits(self, esp: EspName, limits: AccountLimits) -> None: ...
 
     def put_webhooks(self, order: JsonObject) -> None: ...
+
+    def put_domains(self, domains: list[str]) -> None: ...
 
     def block(self, esp: EspName, provider: str, *, blocked: bool = True) -> None: ...
 
@@ -59,6 +61,7 @@ class ControlListener(Listener):
             "/reset": self._reset,
             "/webhooks": self._webhooks,
             "/block": self._block,
+            "/domains": self._domains,
         }
 
     async def exchange(self, head: Request, wire: Wire) -> bool:
@@ -104,6 +107,9 @@ class ControlListener(Listener):
 
     async def _block(self, order: JsonObject) -> None:
         self._controlled.block(EspName(order.pop("esp", None)), order.pop("provider", ""), **order)
+
+    async def _domains(self, order: JsonObject) -> None:
+        self._controlled.put_domains([as_text(one) for one in as_list(order.get("domains"))])
 
     async def _reset(self, order: JsonObject) -> None:
         await self._controlled.put_back()

@@ -121,6 +121,8 @@ class Dialect(ABC):
     fault_codes: ClassVar[Mapping[Mode, tuple[str, ...]]]
     """The codes of the messages that a mode spoils, in turn."""
     success_status: ClassVar[int] = 200
+    domains: tuple[str, ...] = ("example.com",)
+    """That the account may send for, all of them verified."""
     topic: Topic | None = None
     """What its events go through, if somebody has to subscribe to it first."""
 

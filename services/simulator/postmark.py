@@ -1,4 +1,4 @@
-"""Postmark's API: batch and single sends, the server, message streams.
+"""Postmark's API: batch and single sends, the server, message streams, domains.
 
 https://postmarkapp.com/developer/api/email-api
 """
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from config.esp_config import EspName
-from services.simulator import postmark_lists
+from services.simulator import postmark_domains, postmark_lists
 from services.simulator.dialect import (
     AccountState,
     Content,
@@ -64,6 +64,7 @@ class Postmark(Dialect):
         ("GET", "/server"): Scope.LOOKUP,
         ("GET", "/message-streams/"): Scope.LOOKUP,
         **postmark_lists.ROUTES,
+        **postmark_domains.ROUTES,
     }
     limits_per_message = frozenset({Limit.DAILY})
     usually_per_message = frozenset(
@@ -81,7 +82,8 @@ class Postmark(Dialect):
         return _error(422, "402")
 
     def authorise(self, request: Request) -> None:
-        if not request.headers.get("x-postmark-server-token"):
+        whose = "account" if postmark_domains.is_about_domains(request) else "server"
+        if not request.headers.get(f"x-postmark-{whose}-token"):
             raise Refused(_error(401, "10"))
 
     def read(self, request: Request) -> Parcel:
@@ -125,6 +127,9 @@ class Postmark(Dialect):
         )
 
     def look_up(self, request: Request, account: AccountState) -> Response:
+        told = postmark_domains.answer(request, self.domains)
+        if told is not None:
+            return told
         if request.path == "/server":
             return json_response(200, SERVER)
         stream = request.path.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""SendGrid's v3 API: mail/send, credits and scopes.
+"""SendGrid's v3 API: mail/send, credits, scopes and domains.
 
 https://www.twilio.com/docs/sendgrid/api-reference/mail-send
 """
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from config.esp_config import EspName
-from services.simulator import sendgrid_lists
+from services.simulator import sendgrid_domains, sendgrid_lists
 from services.simulator.dialect import (
     AccountState,
     Content,
@@ -66,6 +66,7 @@ class SendGrid(Dialect):
         ("GET", "/v3/user/credits"): Scope.LOOKUP,
         ("GET", "/v3/scopes"): Scope.LOOKUP,
         **sendgrid_lists.ROUTES,
+        **sendgrid_domains.ROUTES,
     }
     all_or_nothing = True
     fault_codes: ClassVar[Mapping[Mode, tuple[str, ...]]] = {Mode.PARTIAL: ("400",)}
@@ -125,6 +126,9 @@ class SendGrid(Dialect):
         )
 
     def look_up(self, request: Request, account: AccountState) -> Response:
+        told = sendgrid_domains.answer(request, self.domains)
+        if told is not None:
+            return told
         if request.path == "/v3/scopes":
             return json_response(200, {"scopes": ["mail.send", "user.credits.read"]})
         return json_response(200, _credits(account))

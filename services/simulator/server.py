@@ -57,15 +57,15 @@ class Simulator:
             keep = keep_newest if keep_content else 0
             self.ledger = Ledger(mailbox, keep_newest=keep, keep_bytes=KEEP_BYTES)
             undo.callback(self.ledger.close)
-            dialects = [dialect() for dialect in DIALECTS]
-            topics = {one.esp: one.topic for one in dialects if one.topic is not None}
+            self._dialects = [dialect() for dialect in DIALECTS]
+            topics = {one.esp: one.topic for one in self._dialects if one.topic is not None}
             self.courier = Courier(self.ledger, clock, topics)
             undo.callback(self.courier.secrets.close)
             self._control = ControlListener(port, self)
             undo.callback(self._control.release)
             self._desks: dict[EspName, Desk] = {}
             self._listeners: dict[EspName, EspListener] = {}
-            for place, dialect in enumerate(dialects, start=1):
+            for place, dialect in enumerate(self._dialects, start=1):
                 account = (limits or {}).get(dialect.esp)
                 desk = Desk(dialect, self.ledger, limits=account, clock=clock)
                 desk.elsewhere = f"{self._control.url}/elsewhere"
@@ -126,8 +126,12 @@ class Simulator:
         limits = AccountLimits(per_second=per_second, daily_limit=daily_limit)
         self._loop.wait_for(self._put_limits(esp, limits))
 
+    def know(self, *domains: str) -> None:
+        """The domains that every account may send for, in place of those before."""
+        self.put_domains(list(domains))
+
     def reset(self) -> None:
-        """Forget all mails, calls and violations; all ESPs behave well. Limits stay."""
+        """Forget all mails, calls and violations; all ESPs behave well. Limits and domains stay."""
         self._loop.wait_for(self.put_back())
 
     def post_webhooks_to(self, base_url: str | None, **how: Any) -> None:
@@ -231,6 +235,10 @@ class Simulator:
     def put_webhooks(self, order: JsonObject) -> None:
         """Raises ValueError or TypeError for what cannot be: nothing leaves this machine."""
         self.courier.obey(order)
+
+    def put_domains(self, domains: list[str]) -> None:
+        for dialect in self._dialects:
+            dialect.domains = tuple(domain.lower() for domain in domains)
 
     async def put_back(self) -> None:
         self.ledger.reset()

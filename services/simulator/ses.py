@@ -1,4 +1,5 @@
-"""Amazon SES v2: SendBulkEmail, SendEmail with simple content, GetAccount; ConfirmSubscription.
+"""Amazon SES v2: SendBulkEmail, SendEmail with simple content, GetAccount, GetEmailIdentity;
+ConfirmSubscription.
 
 Every call needs an `Authorization: AWS4-HMAC-SHA256 Credential=...` header; the
 signature itself is not computed again, so any key will do.
@@ -13,7 +14,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from config.esp_config import EspName
-from services.simulator import ses_lists, sns
+from services.simulator import ses_domains, ses_lists, sns
 from services.simulator.dialect import (
     AccountState,
     Content,
@@ -65,6 +66,7 @@ class Ses(Dialect):
         ("POST", "/v2/email/outbound-emails"): Scope.SEND,
         ("GET", "/v2/email/account"): Scope.LOOKUP,
         **ses_lists.ROUTES,
+        **ses_domains.ROUTES,
     }
     limits_per_message = frozenset({Limit.PER_SECOND, Limit.DAILY})
     day_rolls = True
@@ -122,6 +124,9 @@ class Ses(Dialect):
     def look_up(self, request: Request, account: AccountState) -> Response:
         if _is_for_sns(request):
             return self.topic.answer(request)
+        told = ses_domains.answer(request, self.domains)
+        if told is not None:
+            return told
         unlimited = account.daily_limit is None
         return json_response(
             200,
