@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import IO, NamedTuple
+from typing import IO
 
 from lists import fields
 from lists.cells import plain
@@ -32,16 +32,10 @@ class BadHeader(ValueError):
     """The file does not begin with a line that says what its columns are."""
 
 
-class Row(NamedTuple):
-    """One line that names a person; attributes and tags are JSON already."""
-
-    email: str
-    email_key: str
-    first_name: str | None
-    last_name: str | None
-    attributes: str
-    tags: str
-    mailbox_provider: str
+Row = tuple[str, str, str | None, str | None, str, str, str]
+"""One line that names a person: email key, email, first and last name, attributes and tags
+as JSON, mailbox provider. Bare, for there are millions: the garbage collector leaves a tuple
+of strings alone, and would walk objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +128,9 @@ class _Columns:
             address = normalise(given if given[:1] != "'" else plain(given))
             if reason := refuse(address):
                 return Refusal(number, given, reason)
-            return Row(
-                address.email,
+            return (
                 address.key,
+                address.email,
                 _name(cells[self.first_name]),
                 _name(cells[self.last_name]),
                 self._attributes(cells) if self.attributes else "{}",

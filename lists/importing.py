@@ -111,9 +111,9 @@ class _Run:
     def take(self, page: list[Row | Refusal]) -> None:
         refused = [one for one in page if isinstance(one, Refusal)]
         people = {
-            email_hash(self._hash_key, one.email_key): one
+            email_hash(self._hash_key, one[0]): one
             for one in reversed(page)  # so that the first line of a person stays
-            if isinstance(one, Row)
+            if not isinstance(one, Refusal)
         }
         for again in self._seen.again(people):
             del people[again]
@@ -168,13 +168,13 @@ class _Seen:
         return [ids[number] for (number,) in found]
 
 
-# The hash, and then the columns of `Row`.
+# The hash, and then what a `Row` has, in its order.
 _page = Table(
     "import_page",
     MetaData(),
     Column("email_hash", LargeBinary(16)),
-    Column("email", String(320)),
     Column("email_key", String(320)),
+    Column("email", String(320)),
     Column("first_name", String(200)),
     Column("last_name", String(200)),
     Column("attributes", Text),
