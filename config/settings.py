@@ -74,8 +74,6 @@ class Settings:
     """Empty: those of the system."""
     dns_blocklist_nameservers: tuple[Nameserver, ...]
     """Empty: blocklists are not asked."""
-    dns_blocklist_nameservers: tuple[Nameserver, ...]
-    """Empty: blocklists are not asked."""
     domain_setup_file: Path
     domain_setups: Mapping[str, DomainSetup]
     """What that file says of each domain; empty when there is none."""
@@ -143,9 +141,6 @@ def _settings(reader: Reader) -> Settings:
         trusted_proxy_hops=read("TRUSTED_PROXY_HOPS", values.whole_number(0, 5), 0),
         sync_budget_seconds=read("SYNC_BUDGET_SECONDS", values.whole_number(0, 900), 300),
         dns_nameservers=read("DNS_NAMESERVERS", values.several(values.nameserver), ()),
-        dns_blocklist_nameservers=read(
-            "DNS_BLOCKLIST_NAMESERVERS", values.several(values.nameserver), ()
-        ),
         dns_blocklist_nameservers=read(
             "DNS_BLOCKLIST_NAMESERVERS", values.several(values.nameserver), ()
         ),

@@ -48,7 +48,6 @@ DESIGN = {
     *("FROM_EMAIL", "FROM_NAME", "POSTAL_ADDRESS", "SENDING_DOMAIN", "SYNC_BUDGET_SECONDS"),
     *("TRUSTED_PROXY_HOPS", "DNS_NAMESERVERS", "DOMAIN_SETUP_FILE", "DNS_GATE", "ESP_DISTRIBUTION"),
     "DNS_BLOCKLIST_NAMESERVERS",
-    "DNS_BLOCKLIST_NAMESERVERS",
     *("SENDGRID_API_KEY", "SENDGRID_BASE_URL", "SENDGRID_WEBHOOK_PUBLIC_KEY"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL_SESV2"),
     *("SES_CONFIGURATION_SET", "SES_SNS_TOPIC_ARNS", "SNS_CERT_DIR"),
@@ -89,7 +88,6 @@ DEFAULTS = Settings(
     sync_budget_seconds=300,
     trusted_proxy_hops=0,
     dns_nameservers=(),
-    dns_blocklist_nameservers=(),
     dns_blocklist_nameservers=(),
     domain_setup_file=ROOT / "config" / "domain_setup.json",
     domain_setups=load_domain_setup(ROOT / "config" / "domain_setup.json"),
@@ -179,12 +177,6 @@ def test_settings_read_the_variables_of_the_design_and_no_other(environ: dict[st
             "config/domain_setup.json",
             "domain_setup_file",
             ROOT / "config" / "domain_setup.json",
-        ),
-        (
-            "DNS_BLOCKLIST_NAMESERVERS",
-            "127.0.0.1:5353",
-            "dns_blocklist_nameservers",
-            (Nameserver("127.0.0.1", 5353),),
         ),
         (
             "DNS_BLOCKLIST_NAMESERVERS",
