@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 from functools import cache
 
 import pytest
@@ -364,6 +365,13 @@ REMEDIES = [
 def test_a_remedy_names_the_record_and_its_value(case: str, remedy: str) -> None:
     zones, esp, records, _, _ = ZONES[case]
     assert checked(zones, esp, records)[0][0].remedy == remedy
+
+
+def test_no_record_takes_long_to_be_read() -> None:
+    begin = time.monotonic()
+    for text in ("a=;" * 2700, "".join(f"a{n}=;" for n in range(1200)), f"p={'A' * 8000}"):
+        assert parse_key(text).fault
+    assert time.monotonic() - begin < 0.2
 
 
 def test_the_signing_domain_is_the_one_that_the_selectors_are_in() -> None:

@@ -4,6 +4,7 @@ checkdmarc is asked the same; where it says another thing, the case says why.
 """
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -492,6 +493,14 @@ def test_organizational_domains_are_told_as_far_as_dns_tells_them() -> None:
             "a.b.example.com": "example.com",
             "u7.wl.sendgrid.net": "u7.wl.sendgrid.net",
         }
+
+
+@pytest.mark.parametrize("text", [" " * 8192, "(" * 8192, "v=" * 4096, "mailto:a@" + "a." * 4000])
+def test_no_text_takes_long_to_be_read(text: str) -> None:
+    begin = time.monotonic()
+    assert not why_none(text)
+    mailbox_domain(text)
+    assert time.monotonic() - begin < 0.1
 
 
 def test_a_record_that_names_many_destinations_costs_few_questions() -> None:

@@ -153,6 +153,7 @@ def _key_findings(place: Place, key: Key) -> list[Finding]:
 
 def _bits(said: Finding, key: Key) -> Finding:
     bits = key.bits or 0
+    said = replace(said, reference="RFC 8301, 3.2")
     if key.type != "rsa" or GOOD_BITS <= bits <= MOST_BITS:
         return said
     status = Status.FAIL if bits < LEAST_BITS else Status.WARN

@@ -14,7 +14,7 @@ POLICIES = ("none", "quarantine", "reject")
 """From weak to strong."""
 
 _RECORD = re.compile(r"[vV][ \t]*=[ \t]*DMARC1[ \t]*(;.*)?", re.DOTALL)
-_MEANT = re.compile(r"\W*(v\s*=\s*)?\W*dmarc", re.IGNORECASE)
+_MEANT = re.compile(r"\W{0,9}(v\s{0,9}=\s{0,9})?\W{0,9}dmarc", re.IGNORECASE)
 _MAILTO = re.compile(
     r"mailto:[^@\s!?]+@([^@\s!?]+?)\.?(?P<size>!\d+[kmgt]?)?(\?\S*)?", re.IGNORECASE
 )
@@ -32,7 +32,7 @@ def why_none(text: str) -> str:
         return ""
     if is_record(text.strip()):
         return "blanks before v=DMARC1"
-    if re.match(r"v\s*=\s*DMARC1\s+\w", text):
+    if re.match(r"[vV]\s*=\s*DMARC1\s+\w", text):
         return "no ; after v=DMARC1"
     return "it must begin with v=DMARC1;"
 

@@ -13,7 +13,7 @@ from utils.dns.dmarc import (
     mailbox_domain,
     organizational_domains,
 )
-from utils.dns.findings import Finding, Status
+from utils.dns.findings import Finding, Status, shown
 from utils.dns.lookup import Lookups
 
 MOST_DESTINATIONS = 10
@@ -53,7 +53,7 @@ def _syntax(record: DmarcRecord) -> list[Finding]:
     host = f"_dmarc.{record.domain}"
     if record.tags.doubled:
         said = _finding("dmarc.syntax", record, Status.FAIL)
-        name = record.tags.doubled[0]
+        name = shown(record.tags.doubled[0])
         remedy = f"Leave one {name}= in TXT {host}: with two the whole record may be discarded."
         return [replace(said, expected="each tag once", remedy=remedy)]
     bad = [f"{tag}={record.value(tag)}" for tag in VALUES if not _is_allowed(record, tag)]
@@ -62,7 +62,9 @@ def _syntax(record: DmarcRecord) -> list[Finding]:
     if not ignored:
         return []
     status = Status.WARN if record.tags.strays or bad else Status.INFO
-    remedy = f"Correct or delete in TXT {host}, which receivers ignore: {', '.join(ignored)}."
+    remedy = (
+        f"Correct or delete in TXT {host}, which receivers ignore: {shown(', '.join(ignored))}."
+    )
     said = _finding("dmarc.syntax", record, status)
     return [replace(said, expected="tags of RFC 9989", remedy=remedy)]
 
@@ -152,7 +154,7 @@ def _removed(record: DmarcRecord) -> list[Finding]:
     is_partial = record.value("pct") not in (None, "100")
     said = _finding("dmarc.removed", record, Status.WARN if is_partial else Status.INFO)
     found = ", ".join([*tags, *sizes])
-    remedy = f"Delete from TXT _dmarc.{record.domain}, which new receivers ignore: {found}."
+    remedy = f"Delete from TXT _dmarc.{record.domain}, which new receivers ignore: {shown(found)}."
     return [replace(said, found=found, expected="none of pct, rf, ri, !size", remedy=remedy)]
 
 
@@ -198,7 +200,7 @@ async def _let_in(
     if any(is_record(text) for text in answer.records):
         return said
     if answer.is_known and is_outside:
-        remedy = f"Have TXT {host} set to v=DMARC1, or take reports at {record.domain}."
+        remedy = f"Have TXT {shown(host)} set to v=DMARC1, or take reports at {record.domain}."
         return replace(said, status=Status.WARN, remedy=remedy)
     remedy = "Nothing to change unless it stays so: DNS did not answer."
     return replace(said, status=Status.UNKNOWN, remedy=remedy)

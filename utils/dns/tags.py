@@ -1,6 +1,7 @@
 """`name=value; name=value`, as DKIM and DMARC write their records (RFC 6376, 3.2)."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 _TAG = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*=(.*)", re.DOTALL)
@@ -22,8 +23,8 @@ class Tags:
     @property
     def doubled(self) -> tuple[str, ...]:
         """Names that occur more than once: the whole list is then invalid."""
-        names = [name for name, _ in self.pairs]
-        return tuple(dict.fromkeys(name for name in names if names.count(name) > 1))
+        counts = Counter(name for name, _ in self.pairs)
+        return tuple(name for name, count in counts.items() if count > 1)
 
 
 def tag_list(text: str) -> Tags:
