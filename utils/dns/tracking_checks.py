@@ -1,0 +1,133 @@
+"""The hosts that counted links of one ESP lead through.
+
+Whether they answer by https with a good certificate (`track.https`) is not looked at: that would
+be a call to a web server, and this only asks DNS.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+from config.domain_setup import Record
+from config.esp_config import EspName
+from utils.dns.findings import Finding, Status
+from utils.dns.lookup import Answer, Found, Lookups
+from utils.dns.subject import Subject
+
+# Facts 2.5, 2.8. Postmark's are its customers' own choice.
+_TARGETS = {
+    EspName.SENDGRID: re.compile(r"(?:[a-z0-9-]+\.)*sendgrid\.net"),
+    EspName.SES: re.compile(r"r\.[a-z0-9-]+\.awstrack\.me"),
+}
+_USUAL = {EspName.SENDGRID: "sendgrid.net", EspName.SES: "r.<region>.awstrack.me"}
+
+
+async def check_tracking(lookups: Lookups, subject: Subject, esp: EspName) -> list[Finding]:
+    """`track.cname` and `track.resolves` of each host in the set-up; `track.same_org` once."""
+    records = subject.records(esp).tracking
+    of_hosts = await asyncio.gather(*(_of_host(lookups, subject, esp, one) for one in records))
+    return [_same_org(subject, esp), *(finding for pair in of_hosts for finding in pair)]
+
+
+def _same_org(subject: Subject, esp: EspName) -> Finding:
+    """Hosts in the set-up are under the domain; so only where there are none it is another's."""
+    hosts = [record.fqdn(subject.domain) for record in subject.records(esp).tracking]
+    good = Finding(
+        id="track.same_org",
+        status=Status.PASS,
+        host=subject.domain,
+        found=", ".join(hosts),
+        expected=f"counted links under {subject.domain}",
+        reference="Google 81126: links and From of one domain",
+        esp=esp,
+    )
+    if hosts:
+        return good
+    remedy = (
+        f"If {esp} counts opens or clicks, set up a tracking domain of your own there and put its "
+        "records into config/domain_setup.json."
+    )
+    return good.but(Status.INFO, f"none: counted links lead through a name of {esp}", remedy)
+
+
+async def _of_host(
+    lookups: Lookups, subject: Subject, esp: EspName, record: Record
+) -> Sequence[Finding]:
+    host = record.fqdn(subject.domain)
+    answer, *addresses = await asyncio.gather(
+        *(lookups.ask(host, kind) for kind in (record.type, "A", "AAAA"))
+    )
+    return [
+        _target(subject, esp, record, answer, addresses),
+        _resolves(esp, host, addresses),
+    ]
+
+
+def _target(
+    subject: Subject, esp: EspName, record: Record, answer: Answer, addresses: Sequence[Answer]
+) -> Finding:
+    host = record.fqdn(subject.domain)
+    wanted = record.value or _usual(subject, esp)
+    good = Finding(
+        id="track.cname",
+        status=Status.PASS,
+        host=host,
+        found=f"{record.type} {', '.join(answer.records)}",
+        expected=f"{record.type} {wanted or f'as the {esp} panel shows'}",
+        reference=f"the tracking domain that {esp} asks for",
+        esp=esp,
+    )
+    if not answer.is_known:
+        return good.unanswered()
+    remedy = f"Set {host} to {good.expected}."
+    if answer.found is not Found.OK:
+        listed = _listed(addresses)
+        if listed and record.type == "CNAME":
+            proxied = f"{remedy} Leave it if these are a proxy of yours in front, for https."
+            return good.but(Status.INFO, f"addresses in place of the CNAME: {listed}", proxied)
+        return good.but(Status.WARN, answer.found.value, remedy)
+    path = {*answer.records, *(name for one in addresses for name in one.chain)}
+    return good if _is_right(esp, record, path) else good.but(Status.WARN, good.found, remedy)
+
+
+def _is_right(esp: EspName, record: Record, path: set[str]) -> bool:
+    if record.value:
+        return record.value.lower().rstrip(".") in path
+    pattern = _TARGETS.get(esp)
+    return pattern is None or any(pattern.fullmatch(name) for name in path)
+
+
+def _usual(subject: Subject, esp: EspName) -> str:
+    return _USUAL.get(esp, "").replace("<region>", subject.ses_region or "<region>")
+
+
+def _resolves(esp: EspName, host: str, addresses: Sequence[Answer]) -> Finding:
+    good = Finding(
+        id="track.resolves",
+        status=Status.PASS,
+        host=host,
+        found=_listed(addresses),
+        expected="an address",
+        reference="RFC 1034, 3.6.2",
+        esp=esp,
+    )
+    if good.found:
+        return good
+    if any(answer.is_loop for answer in addresses):
+        remedy = f"Set the CNAME of {host} to what the {esp} panel shows."
+        return good.but(Status.FAIL, "CNAMEs that lead back to themselves", remedy)
+    if not all(answer.is_known for answer in addresses):
+        return good.unanswered()
+    chain = next((answer.chain for answer in addresses if answer.chain), ())
+    if chain and any(answer.found is Found.NXDOMAIN for answer in addresses):
+        remedy = (
+            f"Take the CNAME of {host} away or set up the tracking domain at {esp} again: whoever "
+            f"gets hold of {chain[-1]} takes over your links."
+        )
+        return good.but(Status.FAIL, f"CNAME {chain[-1]}, which does not exist", remedy)
+    found = f"CNAME {chain[-1]}, which has no address" if chain else "no address"
+    return good.but(Status.WARN, found, f"Publish {host} as the {esp} panel shows it.")
+
+
+def _listed(addresses: Sequence[Answer]) -> str:
+    return ", ".join(address for answer in addresses for address in answer.records)
