@@ -25,15 +25,14 @@ class Bulk:
         self._statement = statement
         self._names = tuple(names)
 
-    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Execute it for each row: its values in the order of `names`."""
+    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Execute it for each row: its values in the order of `names`. How many rows changed."""
         if not rows:
-            return
+            return 0
         if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql(self._sql, self._processed(rows))
-        else:
-            said = [dict(zip(self._names, row, strict=True)) for row in rows]
-            connection.execute(self._statement, said)
+            return connection.exec_driver_sql(self._sql, self._processed(rows)).rowcount
+        said = [dict(zip(self._names, row, strict=True)) for row in rows]
+        return connection.execute(self._statement, said).rowcount
 
     def _processed(self, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         given = dict(zip(self._names, zip(*rows, strict=True), strict=True))

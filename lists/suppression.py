@@ -77,7 +77,10 @@ class NewSuppression:
 
 
 def suppressed(
-    email_hash: ExpressionElementRole[bytes], now: datetime, *, after: Any = None
+    email_hash: ExpressionElementRole[bytes],
+    now: datetime | ColumnElement[datetime],
+    *,
+    after: Any = None,
 ) -> ColumnElement[bool]:
     """SQL: whether the address with this hash must not be written to at `now`; `after`: by
     what came to be after that time (a column) alone.

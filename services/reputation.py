@@ -173,15 +173,18 @@ _HEARD = (
 
 def note_unheard(session: Session, esp: EspName, accepted: int, now: datetime) -> None:
     """So many more sends were accepted, of which nothing was heard yet."""
-    session.execute(
-        update(EspState)
-        .where(EspState.esp == esp)
-        .values(
-            unheard=EspState.unheard + accepted,
-            unheard_since=func.coalesce(EspState.unheard_since, now),
-        )
-        .execution_options(synchronize_session="fetch")
+    said = {"carrier": esp, "accepted": accepted, "now": now}
+    session.connection().execute(_UNHEARD, said)
+
+
+_UNHEARD = (
+    update(_STATES)
+    .where(_STATES.c.esp == bindparam("carrier"))
+    .values(
+        unheard=_STATES.c.unheard + bindparam("accepted"),
+        unheard_since=func.coalesce(_STATES.c.unheard_since, bindparam("now")),
     )
+)
 
 
 def _rows(

@@ -4,11 +4,17 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
+    Integer,
     Row,
+    Select,
+    Table,
+    bindparam,
     case,
     delete,
     exists,
@@ -40,6 +46,9 @@ from services.standing import hour_of, reserve_quota
 
 # The partial index is used only where the statement says the very words of its condition.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
+_SENDS = cast("Table", EmailSend.__table__)
+_PEOPLE = cast("Table", Subscriber.__table__)
+_NOW: BindParameter[datetime] = bindparam("now", type_=_SENDS.c.claimed_at.type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +81,7 @@ def claim(
     `closed` to this ESP stay queued. `None` when nothing was claimed.
     """
     batch_id = _new_batch(session, campaign.id, esp, now)
-    rows = session.execute(_claim_statement(session, campaign, esp, n, batch_id, now, closed)).all()
+    rows = _claim_rows(session, campaign, esp, n, batch_id, now, closed)
     taken = {row.id: row for row in rows if row.status is SendStatus.SENDING}
     left = Counter(row.reason for row in rows if row.status is SendStatus.SKIPPED)
     sends = batch_sends(session, batch_id, min(taken), max(taken)) if taken else []
@@ -130,7 +139,7 @@ def _new_batch(session: Session, campaign_id: int, esp: EspName, now: datetime) 
     return int(row.scalar_one())
 
 
-def _claim_statement(
+def _claim_rows(
     session: Session,
     campaign: Campaign,
     esp: EspName,
@@ -138,48 +147,60 @@ def _claim_statement(
     batch_id: int,
     now: datetime,
     closed: Collection[str],
-) -> Any:
-    chosen = (
-        select(EmailSend.id)
-        .where(EmailSend.campaign_id == campaign.id, EmailSend.status == QUEUED)
-        .order_by(EmailSend.id)
-        .limit(n)
-    )
+) -> Sequence[Row[Any]]:
+    """id, status, reason and refused_by of the sends that were moved."""
+    connection = session.connection()
+    asked_for = is_asked_for(campaign, now)
+    make = _statement if asked_for is None else _statement.__wrapped__
+    statement = make(connection.dialect.name, bool(closed), asked_for)
+    said = {"campaign": campaign.id, "n": n, "carrier": esp, "batch": batch_id, "now": now}
     if closed:
-        chosen = chosen.where(EmailSend.mailbox_provider.not_in(sorted(closed)))
-    if session.get_bind().dialect.name == "postgresql":
+        said["closed"] = sorted(closed)
+    return connection.execute(statement, said).all()
+
+
+# Each batch runs it, and to build it takes longer than a small batch takes to claim.
+@lru_cache
+def _statement(dialect: str, is_partly_closed: bool, asked_for: ColumnElement[bool] | None) -> Any:
+    chosen = (
+        select(_SENDS.c.id)
+        .where(_SENDS.c.campaign_id == bindparam("campaign"), _SENDS.c.status == QUEUED)
+        .order_by(_SENDS.c.id)
+        .limit(bindparam("n", type_=Integer))
+    )
+    if is_partly_closed:
+        chosen = chosen.where(_SENDS.c.mailbox_provider.not_in(bindparam("closed", expanding=True)))
+    if dialect == "postgresql":
         # In a CTE, since a sub-select with LIMIT may be run again for each row it is met with.
         chosen = select(chosen.with_for_update(skip_locked=True).cte("chosen").c.id)
-    kept_from = _kept_from(campaign, now)
+    kept_from = _kept_from(asked_for)
     return (
-        update(EmailSend)
-        .where(EmailSend.id.in_(chosen), EmailSend.status == QUEUED)
+        update(_SENDS)
+        .where(_SENDS.c.id.in_(chosen), _SENDS.c.status == QUEUED)
         .values(
             status=case((kept_from.is_(None), SendStatus.SENDING), else_=SendStatus.SKIPPED),
             reason=kept_from,
-            attempt=EmailSend.attempt + case((kept_from.is_(None), 1), else_=0),
-            esp=esp,
-            batch_id=batch_id,
-            claimed_at=now,
+            attempt=_SENDS.c.attempt + case((kept_from.is_(None), 1), else_=0),
+            esp=bindparam("carrier"),
+            batch_id=bindparam("batch"),
+            claimed_at=_NOW,
         )
-        .returning(EmailSend.id, EmailSend.status, EmailSend.reason, EmailSend.refused_by)
-        .execution_options(synchronize_session=False)
+        .returning(_SENDS.c.id, _SENDS.c.status, _SENDS.c.reason, _SENDS.c.refused_by)
     )
 
 
-def _kept_from(campaign: Campaign, now: datetime) -> ColumnElement[str | None]:
+def _kept_from(asked_for: ColumnElement[bool] | None) -> ColumnElement[str | None]:
     """Why the person of a send must not be written to any more; NULL when they may be."""
-    person = select(Subscriber.id).where(Subscriber.id == EmailSend.subscriber_id)
-    asked_for = is_asked_for(campaign, now)
+    person = select(_PEOPLE.c.id).where(_PEOPLE.c.id == _SENDS.c.subscriber_id)
     return case(
         *([] if asked_for is None else [(exists(person.where(asked_for)), null())]),
         (~exists(person), literal(SkipReason.ERASED.value)),
         (
-            exists(person.where(suppressed(Subscriber.email_hash, now))),
+            exists(person.where(suppressed(_PEOPLE.c.email_hash, _NOW))),
             literal(SkipReason.SUPPRESSED.value),
         ),
         (
-            ~exists(person.where(Subscriber.status == SubscriberStatus.ACTIVE)),
+            ~exists(person.where(_PEOPLE.c.status == SubscriberStatus.ACTIVE)),
             literal(SkipReason.NOT_ACTIVE.value),
         ),
         else_=null(),
@@ -190,27 +211,33 @@ def batch_sends(
     session: Session, batch_id: int, first: int, last: int, *, outer: bool = False
 ) -> Sequence[Row[Any]]:
     """The sends of a batch with what their mails are made of (`outer`: also of the erased)."""
-    return session.execute(
-        select(
-            EmailSend.id.label("send_id"),
-            EmailSend.attempt,
-            EmailSend.subscriber_id,
-            Subscriber.email,
-            Subscriber.email_hash,
-            Subscriber.first_name,
-            Subscriber.last_name,
-            Subscriber.attributes,
-            Subscriber.tags,
-            EmailSend.mailbox_provider,
-        )
-        .join(Subscriber, Subscriber.id == EmailSend.subscriber_id, isouter=outer)
-        .where(
-            EmailSend.id.between(first, last),
-            EmailSend.batch_id == batch_id,
-            EmailSend.status == SendStatus.SENDING,
-        )
-        .order_by(EmailSend.id)
-    ).all()
+    said = {"batch": batch_id, "first": first, "last": last}
+    statement: Select[Any] = _OF_ALL if outer else _OF_THERE
+    return session.connection().execute(statement, said).all()
+
+
+_OF_THERE, _OF_ALL = (
+    select(
+        _SENDS.c.id.label("send_id"),
+        _SENDS.c.attempt,
+        _SENDS.c.subscriber_id,
+        _PEOPLE.c.email,
+        _PEOPLE.c.email_hash,
+        _PEOPLE.c.first_name,
+        _PEOPLE.c.last_name,
+        _PEOPLE.c.attributes,
+        _PEOPLE.c.tags,
+        _SENDS.c.mailbox_provider,
+    )
+    .select_from(_SENDS.join(_PEOPLE, _PEOPLE.c.id == _SENDS.c.subscriber_id, isouter=outer))
+    .where(
+        _SENDS.c.id.between(bindparam("first"), bindparam("last")),
+        _SENDS.c.batch_id == bindparam("batch"),
+        _SENDS.c.status == SendStatus.SENDING,
+    )
+    .order_by(_SENDS.c.id)
+    for outer in (False, True)
+)
 
 
 def _let_go(session: Session, skipped: Sequence[int], erased: Collection[int]) -> None:

@@ -5,25 +5,35 @@ After every commit: planned = skipped + queued + sending + accepted + rejected +
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, Table, Update, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from database.models import Campaign, CampaignTally, TallyKind
 from database.upsert import add_to
 
+_CAMPAIGNS = cast("Table", Campaign.__table__)
+
 
 def move(session: Session, campaign_id: int, now: datetime, by: Mapping[str, int]) -> None:
     """Add to counters of a campaign."""
-    session.execute(
-        update(Campaign)
-        .where(Campaign.id == campaign_id)
+    said = {f"by_{name}": n for name, n in by.items()}
+    statement = _moved(tuple(by))
+    session.connection().execute(statement, {**said, "campaign": campaign_id, "now": now})
+
+
+@lru_cache
+def _moved(counters: tuple[str, ...]) -> Update:
+    columns = _CAMPAIGNS.c
+    return (
+        update(_CAMPAIGNS)
+        .where(columns.id == bindparam("campaign"))
         .values(
-            {getattr(Campaign, name): getattr(Campaign, name) + n for name, n in by.items()}
-            | {Campaign.last_step_at: now}
+            {name: columns[name] + bindparam(f"by_{name}") for name in counters}
+            | {"last_step_at": bindparam("now")}
         )
-        .execution_options(synchronize_session=False)
     )
 
 

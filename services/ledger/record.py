@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Table, bindparam, literal_column, select, 
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
+from database.bulk import Bulk
 from database.models import (
     BatchState,
     EmailSend,
@@ -162,7 +163,7 @@ def _by_status(
 
 
 _SENDS = cast("Table", EmailSend.__table__)
-_SETTLE = (
+_SETTLE = Bulk(
     update(_SENDS)
     .where(
         _SENDS.c.id == bindparam("send"),
@@ -176,7 +177,8 @@ _SETTLE = (
         settled_at=bindparam("at"),
         esp=bindparam("carrier"),
         refused_by=bindparam("refuser"),
-    )
+    ),
+    ("send", "batch", "new_status", "why", "message_id", "at", "carrier", "refuser"),
 )
 
 
@@ -188,20 +190,16 @@ def _settle(
     now: datetime,
 ) -> int:
     """Move sends on from `sending`; those that an event settled before stay as they are."""
-    parameters = [
-        {
-            "send": send_id,
-            "batch": batch.id,
-            "new_status": status,
-            "why": result.reason,
-            "message_id": result.message_id,
-            "at": None if status is SendStatus.QUEUED else now,
-            "carrier": None if status is SendStatus.QUEUED else batch.esp,
-            "refuser": batch.esp if result.outcome in REFUSED else None,
-        }
+    is_back = status is SendStatus.QUEUED
+    at, carrier = (None, None) if is_back else (now, batch.esp)
+    rows = [
+        (
+            *(send_id, batch.id, status, result.reason, result.message_id, at, carrier),
+            batch.esp if result.outcome in REFUSED else None,
+        )
         for send_id, result in results
     ]
-    return changed(session.connection().execute(_SETTLE, parameters))
+    return _SETTLE.run(session.connection(), rows)
 
 
 def _carried(
