@@ -102,10 +102,10 @@ async def check_return_path(
         return [_unnamed(subject.domain, esp)], Mechanism(verdict=Verdict.BROKEN)
     host = records[0].fqdn(subject.domain)
     spf, cname = await asyncio.gather(evaluate(lookups, host), lookups.ask(host, "CNAME"))
-    return judged(esp, records, spf, cname)
+    return _judged(esp, records, spf, cname)
 
 
-def judged(
+def _judged(
     esp: EspName, records: Sequence[Record], spf: Spf, cname: Answer
 ) -> tuple[list[Finding], Mechanism]:
     """Of a return path with these records in the set-up, whose host has this SPF and CNAME."""
