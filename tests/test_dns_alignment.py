@@ -12,7 +12,10 @@ from utils.dns.mechanism import Mechanism, Verdict
 from utils.dns.subject import Subject
 
 DOMAIN, PATH, OTHER = "example.com", "em7.example.com", "amazonses.com"
-HOUSES = {DOMAIN: DOMAIN, PATH: DOMAIN, OTHER: OTHER, "news.example.com": DOMAIN}
+HOUSES = {
+    **dict.fromkeys((DOMAIN, PATH, "news.example.com"), DOMAIN),
+    **{name: name for name in (OTHER, "own.example.com")},
+}
 
 
 def policy(text: str = "v=DMARC1; p=reject", domain: str = DOMAIN) -> Policy:
@@ -63,6 +66,11 @@ ALIGNED = [
      "pass unknown - unknown"),
     ("strict DKIM, SPF works", STRICT_DKIM, works(PATH), works(PATH), "fail pass warn warn"),
     ("strict, both of names below", STRICT, works(PATH), works(PATH), "fail fail - fail"),
+    ("strict, of others", STRICT, works(OTHER), works(None), "fail fail - pass"),
+    ("a house of its own below", RELAXED, works("own.example.com"), works(None),
+     "fail fail - pass"),
+    ("record not known, a house of its own below", SILENT, works("own.example.com"), works(None),
+     "fail fail - -"),
     ("no record: as it will be with one", ABSENT, works(DOMAIN), works(PATH), "pass pass pass -"),
     ("no record, and of another", ABSENT, works(OTHER), works(None), "fail fail - -"),
     ("record not known, the same domain", SILENT, works(DOMAIN), broken(PATH),

@@ -202,6 +202,10 @@ ZONES: dict[str, tuple[str, EspName, EspRecords, list[str], Mechanism]] = {
         f"{PM} A 192.0.2.1\nno-such-selector.{HOST} A 192.0.2.1",
         POSTMARK, postmark(), [f"dkim.missing fail {PM}"], BROKEN,
     ),
+    "dkim.missing, perhaps under a wildcard": (
+        f"{PM} A 192.0.2.1\nno-such-selector.{HOST} SERVFAIL",
+        POSTMARK, postmark(), [f"dkim.missing fail {PM}"], BROKEN,
+    ),
     "dkim.missing unknown: no answer": (
         f"{PM} TIMEOUT", POSTMARK, postmark(), [f"dkim.missing unknown {PM}"], UNKNOWN,
     ),
@@ -247,6 +251,10 @@ ZONES: dict[str, tuple[str, EspName, EspRecords, list[str], Mechanism]] = {
     ),
     "dkim.cname.wrong: a loop": (
         f"{S1} CNAME {S2}.\n{S2} CNAME {S1}.",
+        SENDGRID, ONE, [f"dkim.cname.wrong fail {S1}"], BROKEN,
+    ),
+    "dkim.cname.wrong: a loop, its first step not answered for": (
+        f"{S1} CNAME {S2}.\n{S2} CNAME {S1}.\n{S1} CNAME SERVFAIL",
         SENDGRID, ONE, [f"dkim.cname.wrong fail {S1}"], BROKEN,
     ),
     "dkim.cname.wrong: not at SendGrid, as far as we know": (

@@ -194,6 +194,21 @@ CASES = {
         told=[FOUND, ENFORCED, SP_STRONG, CLOSED, *REPORTED, f"dmarc.syntax pass {NEWS}"],
         applies=REJECTED,
     ),
+    "psd=y of the domain itself": Case(
+        zones=record(f"v=DMARC1; p=reject; psd=y; {RUA}"), told=GOOD, applies=REJECTED
+    ),
+    "faults of the suffix are not ours": Case(
+        zones=record("v=DMARC1; p=none", UP) + record("v=DMARC1; p=reject", UP)
+        + "example.com A 192.0.2.1",
+        told=[MISSING, SOUND],
+        applies=NOTHING,
+    ),
+    "a text that is no record, beside one": Case(
+        zones=record(f"v=DMARC1; p=reject; {RUA}") + record(" v=DMARC1; p=none"),
+        told=GOOD,
+        applies=REJECTED,
+        theirs="the one that does not begin with v= is discarded (RFC 9989, 4.10), not an error",
+    ),
     "np, for a name that does not exist": Case(
         domain="news.example.com",
         zones=record(f"v=DMARC1; p=none; sp=quarantine; np=reject; {RUA}"),
@@ -394,6 +409,15 @@ CASES = {
             SOUND,
         ],
         applies=REJECTED,
+    ),
+    "dmarc.rua.external unknown: neither house is known": Case(
+        zones=record("v=DMARC1; p=reject; rua=mailto:r@other.com") + f"{UP} SERVFAIL",
+        told=[
+            *(FOUND, ENFORCED, REPORTED[0]),
+            "dmarc.rua.external unknown example.com._report._dmarc.other.com",
+            SOUND,
+        ],
+        applies=("reject", "example.com", None),
     ),
     "dmarc.rua.external unknown: perhaps of the house": Case(
         zones=record("v=DMARC1; p=reject; rua=mailto:r@a.example.com") + "_dmarc.a.example.com SERVFAIL",
