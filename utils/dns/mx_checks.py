@@ -40,7 +40,7 @@ class Host:
 
     @property
     def is_address(self) -> bool:
-        return _is_address(self.name)
+        return is_address(self.name)
 
     @property
     def is_dead(self) -> bool:
@@ -129,8 +129,16 @@ def host_names(exchanges: Answer) -> list[str]:
     return [name for _, name in pairs if name != NULL_MX]
 
 
+def is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 async def _host(lookups: Lookups, name: str, times: int) -> Host:
-    kinds = () if _is_address(name) else ("A", "AAAA")
+    kinds = () if is_address(name) else ("A", "AAAA")
     answers = await asyncio.gather(*(lookups.ask(name, kind) for kind in kinds))
     chain = next((answer.chain for answer in answers if answer.chain), ())
     return Host(
@@ -214,14 +222,6 @@ def _wanted(subject: Subject) -> list[str]:
         for record in subject.setup.mx
         if record.host == "@" and record.value
     ]
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_private(address: str) -> bool:

@@ -47,10 +47,15 @@ async def check_zone(lookups: Lookups, subject: Subject) -> list[Finding]:
     return list(chain.from_iterable(await asyncio.gather(*checks)))
 
 
+def with_parents(name: str) -> list[str]:
+    """A name and those above it, without the top-level domain."""
+    labels = name.split(".")
+    return [".".join(labels[n:]) for n in range(max(1, len(labels) - 1))]
+
+
 async def find_zone(lookups: Lookups, name: str) -> Zone:
     """Walk up from a name to the SOA; a top-level domain has one, and does not count."""
-    labels = name.split(".")
-    names = [".".join(labels[n:]) for n in range(max(1, len(labels) - 1))]
+    names = with_parents(name)
     answers = await asyncio.gather(*(lookups.ask(one, "SOA") for one in names))
     has_name = answers[0].found is not Found.NXDOMAIN and not answers[0].is_loop
     for one, answer in zip(names, answers, strict=True):
