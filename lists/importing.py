@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -110,11 +111,10 @@ class _Run:
 
     def take(self, page: list[Row | Refusal]) -> None:
         refused = [one for one in page if isinstance(one, Refusal)]
-        people = {
-            email_hash(self._hash_key, one[0]): one
-            for one in reversed(page)  # so that the first line of a person stays
-            if not isinstance(one, Refusal)
-        }
+        # Backwards, so that the first line of a person stays; by key, as the index is filled.
+        lines = [one for one in reversed(page) if not isinstance(one, Refusal)]
+        lines.sort(key=itemgetter(0))
+        people = {email_hash(self._hash_key, one[0]): one for one in lines}
         for again in self._seen.again(people):
             del people[again]
         if people:
@@ -238,11 +238,9 @@ def _upsert(connection: Connection, now: datetime) -> Any:
     is_postgresql = connection.dialect.name == "postgresql"
     make = postgresql.insert if is_postgresql else sqlite.insert
     values = _columns(is_postgresql, now)
-    page = (
-        select(*values.values())
-        .where(~suppressed(_page.c.email_hash, now))
-        .order_by(_page.c.email_key)  # two imports at once lock in one order
-    )
+    page = select(*values.values()).where(~suppressed(_page.c.email_hash, now))
+    if is_postgresql:
+        page = page.order_by(_page.c.email_key)  # two imports at once lock in one order
     statement = make(Subscriber).from_select(list(values), page)
     new = statement.excluded
     merged = _MERGED[connection.dialect.name]
