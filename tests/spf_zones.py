@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from tests.dns_good import in_strings
 from utils.dns.findings import Status
 
 FAIL, WARN, UNKNOWN = Status.FAIL, Status.WARN, Status.UNKNOWN
@@ -15,11 +16,6 @@ UNREAD = {
 }
 """What hangs on a record that DNS does not tell."""
 LONG = "".join(f"ip4:192.0.2.{number} " for number in range(256))
-
-
-def in_strings(text: str) -> str:
-    """A TXT as a zone file has it, in strings of 255 bytes."""
-    return " ".join(f'"{text[at : at + 255]}"' for at in range(0, len(text), 255))
 
 
 def hosts(count: int, of: str = "a.example") -> str:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from config.domain_setup import DomainSetup
 from config.values import Nameserver
+from tests.dns_good import in_strings
 from tests.dns_zones import serving
-from tests.spf_zones import CASES, Case, hosts, in_strings, terms
+from tests.spf_zones import CASES, Case, hosts, terms
 from utils.dns import lookup
 from utils.dns.findings import Finding, Status
 from utils.dns.lookup import Lookups

@@ -9,6 +9,7 @@ from config.esp_config import EspName
 from utils.dns.findings import Finding, Status
 from utils.dns.lookup import Answer, Found, Lookups
 from utils.dns.mechanism import Mechanism, Verdict
+from utils.dns.publishing import NAMES
 from utils.dns.spf import Result, Spf, evaluate
 from utils.dns.spf_findings import findings
 from utils.dns.spf_terms import evaluated, parsed
@@ -34,7 +35,7 @@ class _Sender:
 
 _SENDERS = {
     EspName.SENDGRID: _Sender(
-        name="SendGrid",
+        name=NAMES[EspName.SENDGRID],
         own_domain="sendgrid.net",
         include="sendgrid.net",
         alias_under="sendgrid.net",
@@ -42,7 +43,7 @@ _SENDERS = {
         how="publish the em… CNAME that Settings > Sender Authentication shows",
     ),
     EspName.SES: _Sender(
-        name="Amazon SES",
+        name=NAMES[EspName.SES],
         own_domain="amazonses.com",
         include="amazonses.com",
         alias_under="amazonses.com",
@@ -50,7 +51,7 @@ _SENDERS = {
         how="set a custom MAIL FROM domain, with its MX and TXT v=spf1 include:amazonses.com ~all",
     ),
     EspName.POSTMARK: _Sender(
-        name="Postmark",
+        name=NAMES[EspName.POSTMARK],
         own_domain="pm.mtasv.net",
         include="spf.mtasv.net",
         alias_under="mtasv.net",
