@@ -23,13 +23,17 @@ _USUAL = {EspName.SENDGRID: "sendgrid.net", EspName.SES: "r.<region>.awstrack.me
 
 
 async def check_tracking(lookups: Lookups, subject: Subject, esp: EspName) -> list[Finding]:
-    """`track.cname` and `track.resolves` of each host in the set-up; `track.same_org` once."""
+    """`track.cname` and `track.resolves` of each host in the set-up; `track.same_org` once,
+    also where there is none, if the ESP then counts by a name of its own."""
     records = subject.records(esp).tracking
     of_hosts = await asyncio.gather(*(_of_host(lookups, subject, esp, one) for one in records))
-    return [_same_org(subject, esp), *(finding for pair in of_hosts for finding in pair)]
+    told = [finding for pair in of_hosts for finding in pair]
+    if not records and esp not in _TARGETS:
+        return []
+    return [_same_org(subject, esp, told), *told]
 
 
-def _same_org(subject: Subject, esp: EspName) -> Finding:
+def _same_org(subject: Subject, esp: EspName, told: Sequence[Finding]) -> Finding:
     """Hosts in the set-up are under the domain; so only where there are none it is another's."""
     hosts = [record.fqdn(subject.domain) for record in subject.records(esp).tracking]
     good = Finding(
@@ -42,7 +46,8 @@ def _same_org(subject: Subject, esp: EspName) -> Finding:
         esp=esp,
     )
     if hosts:
-        return good
+        is_known = any(finding.status is not Status.UNKNOWN for finding in told)
+        return good if is_known else good.unanswered()
     remedy = (
         f"If {esp} counts opens or clicks, set up a tracking domain of your own there and put its "
         "records into config/domain_setup.json."
