@@ -122,7 +122,7 @@ def organizational_domain(levels: Sequence[Level]) -> str | None:
     if not found:
         return start
     last = found[-1]
-    if last.psd == "y" and last.domain != start:
+    if last.psd == "y":
         labels = last.domain.count(".") + 1
         return ".".join(start.split(".")[-labels - 1 :])
     return last.domain
