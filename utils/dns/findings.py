@@ -10,6 +10,9 @@ from config.esp_config import EspName
 SHOWN_CHARS = 300
 """Of what is quoted from DNS, which may be anybody's and of any length."""
 
+ADVISED_CHARS = 1_000
+"""Of what to publish: room for a key."""
+
 
 class Status(StrEnum):
     PASS = "pass"
@@ -58,8 +61,8 @@ class Finding:
             "esp": self.esp.value if self.esp else None,
             "host": shown(self.host),
             "found": shown(self.found),
-            "expected": self.expected,
-            "remedy": self.remedy,
+            "expected": shown(self.expected, ADVISED_CHARS),
+            "remedy": shown(self.remedy, ADVISED_CHARS),
             "reference": self.reference,
         }
         return told | {"blocks": True} if self.blocks else told
@@ -71,10 +74,10 @@ def status_of(findings: Iterable[Finding]) -> Status:
     return next((status for status in _WORST_FIRST if status in statuses), Status.PASS)
 
 
-def shown(text: str) -> str:
+def shown(text: str, most: int = SHOWN_CHARS) -> str:
     """Text from DNS as it may be shown: one line of printable characters, not too long.
 
     Whoever puts it into HTML escapes it like any other text.
     """
-    cut = text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
+    cut = text if len(text) <= most else f"{text[: most - 1]}…"
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in cut)

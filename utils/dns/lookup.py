@@ -101,6 +101,12 @@ class Lookups:
         return len(self._asked)
 
     @property
+    def is_unanswered(self) -> bool:
+        """Whether no question asked so far was answered."""
+        done = [task for task in self._asked.values() if task.done()]
+        return not any(task.result().is_known for task in done)
+
+    @property
     def left_s(self) -> float:
         """Until the run ends; 0 when it is over."""
         return max(0.0, self._ends_at - time.monotonic())
