@@ -32,6 +32,7 @@ from api import (
     auth,
     campaigns,
     confirm,
+    dns,
     errors,
     esps,
     health,
@@ -69,6 +70,7 @@ BLUEPRINTS = (
     sending.api,
     campaigns.api,
     esps.api,
+    dns.api,
     metrics.api,
     webhooks.api,
 )

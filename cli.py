@@ -28,6 +28,7 @@ COMMANDS = {
     "suppressions": ("commands.suppressions", "suppressions"),
     "events": ("commands.events", "events"),
     "esp": ("commands.esps", "esp"),
+    "dns": ("commands.dns", "dns"),
     "keys": ("commands.keys", "keys"),
     "simulator": ("commands.simulator", "simulator"),
     "demo": ("commands.demo", "demo"),

@@ -135,9 +135,10 @@ def _unknown(checks: Iterable[Told]) -> set[_Key]:
 def _block(session: Session, domain: str, findings: Iterable[Finding]) -> None:
     """Blocked is what blocks now, and nothing of before."""
     session.execute(delete(DnsBlock).where(DnsBlock.domain == domain))
-    reasons: dict[EspName, list[str]] = {}
+    reasons: dict[EspName, str] = {}
     for finding in findings:
-        if finding.blocks and finding.esp is not None:
-            reasons.setdefault(finding.esp, []).append(f"{finding.id}: {finding.remedy}")
-    for esp, all_of_it in reasons.items():
-        session.add(DnsBlock(esp=esp, domain=domain, reason=all_of_it[0]))
+        if finding.blocks:
+            for esp in EspName if finding.esp is None else [finding.esp]:
+                reasons.setdefault(esp, f"{finding.id}: {finding.remedy}")
+    for esp, reason in reasons.items():
+        session.add(DnsBlock(esp=esp, domain=domain, reason=reason))

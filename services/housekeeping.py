@@ -1,4 +1,5 @@
-"""What a running installation does by itself: tiers that end, old payloads, the ESPs' lists."""
+"""What a running installation does by itself: tiers that end, old payloads, the ESPs' lists,
+the DNS of its domains."""
 
 import logging
 import threading
@@ -9,9 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
+from config.settings import DnsGate
 from database.models import WebhookEvent
 from lists.tiers import retier
 from services import standing
+from services.dns_watch import check_due
 from services.esp_manager import webhook_warning
 from services.suppression_sync import Release, pull_all, release
 from services.system import System
@@ -58,6 +61,8 @@ class Housekeeper:
         ):
             self._pulled_at = now
             self._pull()
+        if not self._system.is_sandbox and self._system.settings.dns_gate is not DnsGate.OFF:
+            self._check_dns(now)
         if self._warned_at is None or now - self._warned_at >= WARN_EVERY:
             self._warn_of_silence(now)
 
@@ -101,6 +106,10 @@ class Housekeeper:
                 _log_release(esp, told)
                 if told.error is not None:
                     self._released_next[esp] = now + RELEASE_AGAIN_AFTER
+
+    def _check_dns(self, now: datetime) -> None:
+        for domain, asked_by in check_due(self._system, now):
+            log.info("the DNS of %s was checked, asked by %s", domain, asked_by)
 
     def _pull(self) -> None:
         for pulled in pull_all(self._system):

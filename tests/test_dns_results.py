@@ -90,6 +90,10 @@ def test_what_blocks_is_what_the_latest_check_says(either_database: Database) ->
         (BLOCKING, {SENDGRID: blocked, SES: blocked}),
         ([BLOCKING[0], finding(UNKNOWN, "dkim.missing", SES)], {SENDGRID: blocked}),
         ([finding(UNKNOWN, "dkim.missing", SENDGRID)], {}),
+        (
+            [finding(FAIL, "dmarc.missing", blocks=True)],
+            {esp: {DOMAIN: "dmarc.missing: End it with ~all."} for esp in EspName},
+        ),
     ):
         stored(either_database, [findings])
         with either_database.read() as session:
