@@ -3,8 +3,8 @@
 Nothing is sent, and nothing is left behind.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,9 +12,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.esp_config import EspConfig, EspName
+from config.settings import DnsGate
 from database.models import Segment
 from list_manager import Person, add_subscriber, find_subscriber, unsubscribe
-from services import standing, trial
+from services import dns_watch, standing, trial
 from services.adapters import build_adapter
 from services.base import EspError
 from services.content import prepared
@@ -22,7 +23,7 @@ from services.demo import MAILING
 from services.esp_manager import webhook_setup, webhook_silence
 from services.system import System
 from utils.addresses import normalise
-from utils.dns.lookup import Found, Resolver
+from utils.dns.findings import Status, shown
 from utils.tokens import UnsubscribeLink, email_hash
 
 PROBE = "self-test@example.com"
@@ -62,7 +63,7 @@ def run(system: System) -> Iterator[Finding]:
     for config in system.esps.values():
         yield esp(config)
     yield from silences(system)
-    yield from dns(system.settings.sending_domain, Resolver(system.settings.dns_nameservers))
+    yield from dns(system)
     yield dry_run(system)
 
 
@@ -170,34 +171,31 @@ def silences(system: System) -> Iterator[Finding]:
             )
 
 
-def dns(domain: str, resolver: Resolver) -> Iterator[Finding]:
-    """What mailbox providers ask first about the sending domain."""
-    questions: tuple[tuple[str, str, str, Callable[[str], bool], str], ...] = (
-        ("SPF", domain, "TXT", lambda text: text.startswith("v=spf1"), "v=spf1 …"),
-        (
-            "DMARC",
-            f"_dmarc.{domain}",
-            "TXT",
-            lambda text: text.startswith("v=DMARC1"),
-            "v=DMARC1; p=none",
-        ),
-        ("MX", domain, "MX", bool, "an MX, so that replies and bounces arrive"),
+def dns(system: System) -> Iterator[Finding]:
+    """The sending domain's, as `cli.py dns check` tells it: how many checks came to what, and
+    what is wrong."""
+    domain = system.settings.sending_domain
+    findings = dns_watch.checker(system, domain).findings()
+    counts = Counter(finding.status for finding in findings)
+    wrong = [one for one in findings if one.status in (Status.FAIL, Status.WARN)]
+    remedy = "python3 cli.py dns check" if wrong else ""
+    if counts[Status.UNKNOWN] and not counts[Status.PASS]:
+        remedy = "Check the network, or set DNS_NAMESERVERS."
+    yield Finding(
+        what=f"DNS of {domain}",
+        verdict=Verdict.WARN if remedy else Verdict.PASS,
+        found=", ".join(f"{n} {status}" for status, n in sorted(counts.items())),
+        remedy=remedy,
     )
-    with ThreadPoolExecutor(len(questions)) as threads:
-        answers = list(threads.map(lambda asked: resolver.ask(asked[1], asked[2]), questions))
-    for (what, name, kind, fits, wanted), answer in zip(questions, answers, strict=True):
-        found = [record for record in answer.records if fits(record)]
-        if answer.found is Found.TEMPFAIL:
-            said, remedy = "unknown: no clear answer", "Check the network, or set DNS_NAMESERVERS."
-        else:
-            said = "; ".join(found) or f"none at {name}"
-            remedy = "" if found else f"Publish at {name} a {kind} record: {wanted}."
-        yield Finding(
-            what=f"DNS: {what} of {domain}",
-            verdict=Verdict.PASS if found else Verdict.WARN,
-            found=said,
-            remedy=remedy,
-        )
+    keeps_back = system.settings.dns_gate is DnsGate.BLOCK
+    for one in wrong:
+        if one.status is Status.FAIL:
+            yield Finding(
+                what=f"DNS: {one.id}{f' of {one.esp}' if one.esp else ''}",
+                verdict=Verdict.FAIL if one.blocks and keeps_back else Verdict.WARN,
+                found=shown(f"{one.host}: {one.found}"),
+                remedy=one.remedy,
+            )
 
 
 def dry_run(system: System) -> Finding:

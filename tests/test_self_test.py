@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from config.esp_config import EspName
-from config.settings import ROOT
+from config.settings import ROOT, DnsGate
 from config.values import Nameserver
 from database.models import Segment, Subscriber, Suppression
 from services import self_test
@@ -19,6 +19,7 @@ from services.self_test import Finding, Verdict
 from services.simulator.modes import Mode, Scope
 from services.simulator.server import SIMULATED
 from services.system import System
+from tests.dns_zones import serving
 from tests.web import API_KEY, SECRET_KEY, system
 
 __all__ = ["system"]
@@ -46,12 +47,10 @@ def test_an_installation_that_works_passes_and_nothing_is_left_behind(sandbox: S
         "sendgrid account": Verdict.PASS,
         "ses account": Verdict.PASS,
         "postmark account": Verdict.PASS,
-        "DNS: SPF of example.com": Verdict.WARN,
-        "DNS: DMARC of example.com": Verdict.WARN,
-        "DNS: MX of example.com": Verdict.WARN,
+        "DNS of example.com": Verdict.WARN,
         "campaign, dry run": Verdict.PASS,
     }
-    assert found["DNS: MX of example.com"].found == "unknown: no clear answer"
+    assert found["DNS of example.com"].remedy == "Check the network, or set DNS_NAMESERVERS."
     assert all(one.remedy for one in found.values() if one.verdict is not Verdict.PASS)
     with sandbox.database.read() as session:
         counts = [
@@ -93,6 +92,22 @@ def test_without_an_esp_it_fails(system: System) -> None:
         found="none is configured",
         remedy="Set the key of one in .env: SENDGRID_API_KEY, AWS_ACCESS_KEY_ID or POSTMARK_API_KEY.",
     )
+
+
+@pytest.mark.parametrize(
+    ("gate", "verdict"), [(DnsGate.BLOCK, Verdict.FAIL), (DnsGate.WARN, Verdict.WARN)]
+)
+def test_what_is_wrong_in_dns_is_told_and_fails_where_it_keeps_mail_back(
+    gate: DnsGate, verdict: Verdict, system: System
+) -> None:
+    with serving('example.com TXT "v=spf1 mx ~all"') as (nameserver, _):
+        system.settings = replace(
+            system.settings, dns_nameservers=(nameserver,), dns_gate=gate, domain_setups={}
+        )
+        found = {one.what: one for one in self_test.dns(system)}
+    assert found["DNS of example.com"].remedy == "python3 cli.py dns check"
+    assert found["DNS: dmarc.missing"].verdict is verdict
+    assert found["DNS: dmarc.missing"].remedy.startswith("Set TXT _dmarc.example.com to ")
 
 
 def run(tmp_path: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
