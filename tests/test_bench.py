@@ -3,7 +3,7 @@
 from itertools import product
 from pathlib import Path
 
-from bench import stats, webhooks
+from bench import dns, stats, webhooks
 from bench.importing import bare, ours, verdicts, write_file
 
 
@@ -39,3 +39,9 @@ def test_each_page_of_figures_is_asked_for_over_both_ledgers() -> None:
     found = stats.run(200, small=100, times=2)
     assert [row["page"] for row in found["pages"]] == list(stats.PAGES)
     assert all(row["ratio"] > 0 for row in found["pages"])
+
+
+def test_the_dns_check_is_measured_against_another_and_against_silence() -> None:
+    found = dns.run(1)
+    assert [row["side"] for row in found["a good domain, 50 ms a question"]] == list(dns.SIDES)
+    assert found["nobody answers"][0]["unknown"] > 30
