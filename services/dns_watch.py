@@ -71,11 +71,8 @@ def told(row: DnsCheck) -> dict[str, Any]:
 
 
 def _due(session: Session, own: str, now: datetime) -> Iterator[tuple[str, str]]:
-    checked = dict(
-        session.execute(
-            select(DnsCheck.domain, func.max(DnsCheck.checked_at)).group_by(DnsCheck.domain)
-        ).tuples()
-    )
+    last = select(DnsCheck.domain, func.max(DnsCheck.checked_at)).group_by(DnsCheck.domain)
+    checked = {domain: at for domain, at in session.execute(last) if at is not None}
     for domain in sorted({own, *_sending(session, now)}):
         if domain not in checked or now - checked[domain] >= CHECK_EVERY:
             yield domain, BY_CLOCK

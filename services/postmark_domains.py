@@ -55,11 +55,12 @@ class PostmarkDomains(DomainRecords):
 def _records(domain: str, told: dict[str, Any]) -> EspRecords:
     if str(told.get("Name")).lower() != domain:
         raise OutcomeUnknown("200: not that domain", http_status=200)
-    # A new key, until Postmark has seen it; `DKIMHost` is empty, or the key before it.
-    state = "DKIMPending" if told.get("DKIMPendingHost") else "DKIM"
     return EspRecords(
+        # A new key is pending until Postmark has seen it; until then it signs with the other.
         dkim=present(
-            [told_record(domain, told.get(f"{state}Host"), "TXT", told.get(f"{state}TextValue"))]
+            told_record(domain, told.get(f"{state}Host"), "TXT", told.get(f"{state}TextValue"))
+            for state in ("DKIMPending", "DKIM")
+            if told.get(f"{state}Host")
         ),
         return_path=present(
             [
