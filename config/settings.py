@@ -74,6 +74,8 @@ class Settings:
     """Empty: those of the system."""
     dns_blocklist_nameservers: tuple[Nameserver, ...]
     """Empty: blocklists are not asked."""
+    sending_ips: tuple[str, ...]
+    """Addresses that send our mail alone; those of others are their ESPs' to look after."""
     domain_setup_file: Path
     domain_setups: Mapping[str, DomainSetup]
     """What that file says of each domain; empty when there is none."""
@@ -141,6 +143,7 @@ def _settings(reader: Reader) -> Settings:
         trusted_proxy_hops=read("TRUSTED_PROXY_HOPS", values.whole_number(0, 5), 0),
         sync_budget_seconds=read("SYNC_BUDGET_SECONDS", values.whole_number(0, 900), 300),
         dns_nameservers=read("DNS_NAMESERVERS", values.several(values.nameserver), ()),
+        sending_ips=read("SENDING_IPS", values.several(values.public_address), ()),
         dns_blocklist_nameservers=read(
             "DNS_BLOCKLIST_NAMESERVERS", values.several(values.nameserver), ()
         ),

@@ -129,6 +129,14 @@ def nameserver(text: str) -> Nameserver:
     return Nameserver(address, port)
 
 
+def public_address(text: str) -> str:
+    """An IP address that can be reached from outside, in its usual spelling."""
+    found = _ip(text)
+    if found is None or not found.is_global:
+        raise ValueError("must be a public IP address like 9.9.9.9")
+    return str(found)
+
+
 def base_url(text: str) -> str:
     """An https URL, or http to this machine; returned without a slash at its end."""
     parts = _split(text)

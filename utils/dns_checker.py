@@ -51,6 +51,7 @@ class DNSChecker:
             setup=setup,
             esps=tuple(esp for esp in EspName if esp in known),
             ses_region=ses.region if isinstance(ses, SesConfig) else None,
+            own_ips=settings.sending_ips,
         )
         self._nameservers = settings.dns_nameservers
         self._blocklist_nameservers = settings.dns_blocklist_nameservers
