@@ -14,7 +14,8 @@ from database.models import WebhookEvent
 from database.session import Database
 from services.adapters import build_webhook_reader, confirm_subscription
 from services.base import EspError, MessageRejected
-from services.event_recorder import Recorded, record_events
+from services.event_recorder import Recorded
+from services.event_recorder.joint import JointRecording
 from services.events import (
     Event,
     EventKind,
@@ -46,7 +47,8 @@ class Webhooks:
         confirm: Callable[[SesConfig, str, str], str] = confirm_subscription,
     ) -> None:
         self._database, self._esps = database, esps
-        self._hash_key, self._clock, self._confirm = hash_key, clock, confirm
+        self._clock, self._confirm = clock, confirm
+        self._recording = JointRecording(database, hash_key)
         self._readers: dict[EspName, WebhookReader] = {}
         self._stopping = threading.Event()
 
@@ -61,8 +63,7 @@ class Webhooks:
         if received.subscription is not None:
             self._ask(received.subscription, now)
             return None
-        with self._database.write() as session:
-            return record_events(session, esp, received.events, hash_key=self._hash_key, now=now)
+        return self._recording.record(esp, received.events, now)
 
     def resume(self) -> None:
         """Confirm what was asked for before this process began."""
@@ -94,8 +95,7 @@ class Webhooks:
     def _ask(self, wanted: SubscriptionRequest, now: datetime) -> None:
         payload = {"key": ASKS + wanted.key, "topic": wanted.topic_arn, "token": wanted.token}
         event = Event(key=payload["key"], kind=EventKind.OTHER, occurred_at=now, payload=payload)
-        with self._database.write() as session:
-            record_events(session, EspName.SES, [event], hash_key=self._hash_key, now=now)
+        self._recording.record(EspName.SES, [event], now)
         self._start(payload)
 
     def _start(self, payload: Mapping[str, Any]) -> None:

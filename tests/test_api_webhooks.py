@@ -17,6 +17,7 @@ from config.esp_config import EspName, SesConfig
 from database.models import Suppression, WebhookEvent
 from services import webhooks
 from services.base import EspUnavailable, MessageRejected
+from services.event_recorder import joint
 from services.system import System
 from services.webhooks import Webhooks
 from tests.canned_esp import postmark_config, sendgrid_config, ses_config
@@ -189,7 +190,7 @@ def test_what_cannot_be_stored_is_asked_for_again(
     def cannot(*_: Any, **__: Any) -> None:
         raise fault
 
-    monkeypatch.setattr(webhooks, "record_events", cannot)
+    monkeypatch.setattr(joint, "record_calls", cannot)
     answer = post(client, "/engagement-webhook/sendgrid", sendgrid_call())
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
 from sqlalchemy.orm import Session
 
@@ -42,11 +43,31 @@ def record_events(
     session: Session, esp: EspName, events: Sequence[Event], *, hash_key: bytes, now: datetime
 ) -> Recorded:
     """Store the events of one call and all that follows from them. Takes any authentic event."""
+    [recorded] = record_calls(session, esp, [events], hash_key=hash_key, now=now)
+    return recorded
+
+
+def record_calls(
+    session: Session,
+    esp: EspName,
+    calls: Sequence[Sequence[Event]],
+    *,
+    hash_key: bytes,
+    now: datetime,
+) -> list[Recorded]:
+    """The same for several calls at once. An event that is in two of them is new to the first."""
     lock_ledger(session, alone=False)
-    told = resolve(session, {event.key: event for event in events}.values(), hash_key)
+    told = resolve(session, {event.key: event for event in chain(*calls)}.values(), hash_key)
     new = store(session, esp, told, now)
     _apply(session, esp, new, hash_key, now)
     note_heard(session, esp, now)
+    left = {one.event.key: one for one in new}
+    return [_recorded(events, left) for events in calls]
+
+
+def _recorded(events: Sequence[Event], left: dict[str, Told]) -> Recorded:
+    """Takes what is new to this call out of what is `left`, by key."""
+    new = [left.pop(event.key) for event in events if event.key in left]
     return Recorded(
         received=len(events),
         new=len(new),
