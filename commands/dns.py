@@ -123,7 +123,9 @@ def _print_checks(told: Mapping[str, Any], all_of_them: bool) -> None:
 
 
 def _table(checks: Iterable[Mapping[str, Any]]) -> Table:
-    table = Table("", "check", "host", "found", "what to do", show_lines=True)
+    table = Table(show_lines=True)
+    for name in ("", "check", "host", "found", "what to do"):
+        table.add_column(name, overflow="fold")  # half a name is no name
     for one in checks:
         status = Status(one["status"])
         whose = f"{one['id']}\n{one['esp']}" if one["esp"] else one["id"]
