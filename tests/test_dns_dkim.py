@@ -356,7 +356,7 @@ def test_each_fault_of_a_selector_is_told_by_its_name(case: str) -> None:
 REMEDIES = [
     ("dkim.missing", f"Add the record {S1} CNAME {T1}."),
     ("dkim.missing, though another type is there",
-     f"Add the record {PM} TXT as the postmark panel shows."),
+     f"Add the record {PM} TXT as the Postmark panel shows."),
     ("dkim.double_suffix, CNAME",
      f"Enter the host without the domain: s1._domainkey, CNAME {T1}."),
     ("dkim.cname.proxied", f"Switch {S1} to DNS only (no proxy): CNAME {T1}."),
@@ -364,7 +364,7 @@ REMEDIES = [
     ("dkim.cname.wrong: the panel appended the domain to the target",
      f"Enter the target of {S1} with a dot at its end: {T1}."),
     ("nothing to look for at Postmark",
-     "Put the DKIM records that the postmark panel shows for example.com into "
+     "Put the DKIM records that the Postmark panel shows for example.com into "
      "config/domain_setup.json, or set POSTMARK_ACCOUNT_TOKEN in live mode."),
 ]  # fmt: skip
 

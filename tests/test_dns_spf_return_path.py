@@ -338,7 +338,7 @@ WORDS = [
         (
             "CNAME under sendgrid.net",
             "no such name",
-            "Publish em1.d.example CNAME as SendGrid shows it.",
+            "Publish em1.d.example CNAME as the SendGrid panel shows.",
         ),
     ),
     (
@@ -348,8 +348,8 @@ WORDS = [
         (
             "TXT v=spf1 include:amazonses.com ~all",
             "no such name",
-            "Publish bounce.d.example TXT v=spf1 include:amazonses.com ~all for Amazon SES; without"
-            " it SPF cannot align and DMARC hangs on DKIM alone.",
+            "Publish bounce.d.example TXT v=spf1 include:amazonses.com ~all, or SPF cannot align and"
+            " DMARC hangs on DKIM alone.",
         ),
     ),
     (

@@ -95,8 +95,8 @@ def test_what_is_to_be_published_is_told() -> None:
         "Set link.example.com to CNAME r.eu-west-1.awstrack.me.",
     )
     assert resolves.remedy == (
-        "Take the CNAME of link.example.com away or set up the tracking domain at ses again: "
-        "whoever gets hold of u1.sendgrid.net takes over your links."
+        "Take the CNAME of link.example.com away or set up the tracking domain at Amazon SES "
+        "again: whoever gets hold of u1.sendgrid.net takes over your links."
     )
 
 
@@ -106,5 +106,5 @@ def test_without_a_host_of_ours_links_are_the_esps() -> None:
     assert (same_org.id, same_org.status.value, same_org.found) == (
         "track.same_org",
         "info",
-        "none: counted links lead through a name of sendgrid",
+        "none: counted links lead through a name of SendGrid",
     )

@@ -7,6 +7,7 @@ from config.esp_config import EspName
 from utils.dns.dmarc import Policy
 from utils.dns.findings import Finding, Status
 from utils.dns.mechanism import Mechanism, Verdict
+from utils.dns.senders import sender_of
 from utils.dns.subject import Subject
 
 REFERENCE = "RFC 9989, 4.10.2"
@@ -163,7 +164,7 @@ def _of_dkim(subject: Subject, esp: EspName, dkim: _Aligned) -> list[Finding]:
         return [replace(said, status=Status.UNKNOWN, remedy=_WAIT)]
     if dkim.matches:
         return [said]
-    remedy = f"Authenticate {subject.domain} itself at {esp} and publish the DKIM records for it."
+    remedy = f"Authenticate {subject.domain} itself at {sender_of(esp).name} and publish the DKIM records for it."
     return [replace(said, status=Status.FAIL, remedy=remedy)]
 
 
@@ -176,7 +177,7 @@ def _either(subject: Subject, esp: EspName, pair: Sequence[_Aligned]) -> Finding
     if Verdict.UNKNOWN in verdicts:
         return replace(said, status=Status.UNKNOWN, remedy=_WAIT)
     remedy = (
-        f"Publish the DKIM records of {esp} for {subject.domain} and its return path below it: "
+        f"Publish the DKIM records of {sender_of(esp).name} for {subject.domain} and its return path below it: "
         "as it is, all its mail fails DMARC."
     )
     return replace(said, status=Status.FAIL, remedy=remedy)
@@ -194,7 +195,9 @@ def _one(subject: Subject, esp: EspName, pair: Sequence[_Aligned]) -> list[Findi
     if Verdict.BROKEN not in verdicts:
         return [said]
     other = pair[verdicts.index(Verdict.BROKEN)].name
-    remedy = f"Set up {other} for {esp} too: one broken record away from failing DMARC."
+    remedy = (
+        f"Set up {other} for {sender_of(esp).name} too: one broken record away from failing DMARC."
+    )
     return [replace(said, status=Status.WARN, remedy=remedy)]
 
 

@@ -4,40 +4,17 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from config.domain_setup import Record
 from config.esp_config import EspName
 from utils.dns.dkim import Key, parse_key
 from utils.dns.dkim_place import Place, look
 from utils.dns.findings import Finding, Status
 from utils.dns.lookup import Lookups
 from utils.dns.mechanism import Mechanism, Verdict
+from utils.dns.senders import Sender, sender_of
 from utils.dns.subject import Subject
 
 LEAST_BITS, GOOD_BITS, MOST_BITS = 1024, 2048, 4096
 """RFC 8301, 3.2: below the first no signature counts; above the last few receivers check it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Habits:
-    """What is known of an ESP's keys without asking it (facts: esps.md A6, B6, C6)."""
-
-    zone: str = ""
-    """Where its CNAMEs lead."""
-    selectors: int = 0
-    """CNAMEs that it wants, to change keys without a gap."""
-    usual: tuple[str, ...] = ()
-    """Selectors that it takes if nobody chooses others."""
-    account: str = "its key"
-    """The setting with which it can be asked."""
-
-
-_HABITS = {
-    EspName.SENDGRID: _Habits(
-        zone="sendgrid.net", selectors=2, usual=("s1", "s2"), account="SENDGRID_API_KEY"
-    ),
-    EspName.SES: _Habits(zone="amazonses.com", selectors=3, account="AWS_ACCESS_KEY_ID"),
-    EspName.POSTMARK: _Habits(account="POSTMARK_ACCOUNT_TOKEN"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +33,17 @@ async def check_dkim(
 
     It works with one good key: which of several the ESP signs with is for it to say.
     """
-    habits = _HABITS.get(esp, _Habits())
+    sender = sender_of(esp)
     records = subject.records(esp).dkim
-    if not records:
-        places = await _usual(lookups, subject.domain, esp, habits)
-        if not any(habits.zone in place.leads_to for place in places):
-            return _nobody_knows(subject.domain, esp, habits, places)
-    else:
-        places = await _places(lookups, subject.domain, esp, records, habits)
+    usual = [record for record in sender.dkim if "<" not in record.host]
+    places = await asyncio.gather(
+        *(look(lookups, subject.domain, record, esp) for record in records or usual)
+    )
+    if not records and not any(sender.dkim_zone in place.leads_to for place in places):
+        return _nobody_knows(subject.domain, esp, sender, places)
     selectors = [_selector(place) for place in places]
     findings = [finding for selector in selectors for finding in selector.findings]
-    findings += _together(subject.domain, esp, habits, places, selectors)
+    findings += _together(subject.domain, esp, sender, places, selectors)
     verdict = _verdict([selector.verdict for selector in selectors])
     host = next(
         place.host
@@ -76,34 +53,20 @@ async def check_dkim(
     return findings, Mechanism(verdict=verdict, domain=_signing_domain(subject.domain, host))
 
 
-async def _usual(lookups: Lookups, domain: str, esp: EspName, habits: _Habits) -> Sequence[Place]:
-    records = [
-        Record(host=f"{selector}._domainkey", type="CNAME", value=None) for selector in habits.usual
-    ]
-    return await _places(lookups, domain, esp, records, habits)
-
-
-async def _places(
-    lookups: Lookups, domain: str, esp: EspName, records: Sequence[Record], habits: _Habits
-) -> Sequence[Place]:
-    return await asyncio.gather(
-        *(look(lookups, domain, record, esp, habits.zone) for record in records)
-    )
-
-
 def _nobody_knows(
-    domain: str, esp: EspName, habits: _Habits, tried: Sequence[Place]
+    domain: str, esp: EspName, sender: Sender, tried: Sequence[Place]
 ) -> tuple[list[Finding], Mechanism]:
     is_answered = all(place.is_known for place in tried)
+    or_ask = f", or set {sender.account} in live mode" if sender.account else ""
     finding = Finding(
         id="dkim.unknown",
         status=Status.INFO if is_answered else Status.UNKNOWN,
         host=f"_domainkey.{domain}",
         found=", ".join(f"{place.host}: {place.found}" for place in tried) or "not looked for",
-        expected=f"the selectors of {esp.value}",
+        expected=f"the selectors of {sender.name}",
         remedy=(
-            f"Put the DKIM records that the {esp.value} panel shows for {domain} into "
-            f"config/domain_setup.json, or set {habits.account} in live mode."
+            f"Put the DKIM records that the {sender.name} panel shows for {domain} into "
+            f"config/domain_setup.json{or_ask}."
         ),
         reference="RFC 6376, 3.1",
         esp=esp,
@@ -134,9 +97,10 @@ def _key_findings(place: Place, key: Key) -> list[Finding]:
         reference = "RFC 6376, 3.6.1"
         return [_as(said, "dkim.bad_b64", Status.FAIL, remedy, reference)]
     if key.is_revoked:
-        remedy = f"Have {said.esp} make a new key and publish it: p= is empty, which revokes this."
+        name = place.sender.name
+        remedy = f"Have {name} make a new key and publish it: p= is empty, which revokes this."
         return [_as(said, "dkim.revoked", Status.FAIL, remedy, "RFC 6376, 3.6.1")]
-    findings = [_bits(said, key)]
+    findings = [_bits(said, key, place.sender)]
     if not key.takes_sha256:
         found = replace(said, found=f"h={':'.join(key.hashes)}", expected="h= with sha256, or none")
         remedy = f"Take h= out of {place.host}: only rsa-sha256 is signed and accepted today."
@@ -151,14 +115,14 @@ def _key_findings(place: Place, key: Key) -> list[Finding]:
     return findings
 
 
-def _bits(said: Finding, key: Key) -> Finding:
+def _bits(said: Finding, key: Key, sender: Sender) -> Finding:
     bits = key.bits or 0
     said = replace(said, reference="RFC 8301, 3.2")
     if key.type != "rsa" or GOOD_BITS <= bits <= MOST_BITS:
         return said
     status = Status.FAIL if bits < LEAST_BITS else Status.WARN
     remedy = (
-        f"Have {said.esp} make a key of 2048 bits and publish that: receivers trust none below "
+        f"Have {sender.name} make a key of 2048 bits and publish that: receivers trust none below "
         "1024, and not all read more than 4096."
     )
     return replace(said, status=status, remedy=remedy)
@@ -171,7 +135,7 @@ def _as(said: Finding, name: str, status: Status, remedy: str, reference: str) -
 def _together(
     domain: str,
     esp: EspName,
-    habits: _Habits,
+    sender: Sender,
     places: Sequence[Place],
     selectors: Sequence[_Selector],
 ) -> list[Finding]:
@@ -181,16 +145,18 @@ def _together(
         return []
     good = verdicts.count(Verdict.WORKS)
     are_aliases = all(place.record.type == "CNAME" for place in places)
-    wanted = max(len(places), habits.selectors if are_aliases else 0)
+    # An ESP that wants several CNAMEs changes keys without a gap.
+    usual = sum(record.type == "CNAME" for record in sender.dkim)
+    wanted = max(len(places), usual if are_aliases else 0)
     count = Finding(
         id="dkim.count",
         status=Status.PASS if good == wanted else Status.WARN,
         host=f"_domainkey.{domain}",
         found=f"{good} of {wanted} selectors good",
-        expected=f"{wanted} selectors of {esp.value}",
+        expected=f"{wanted} selectors of {sender.name}",
         remedy=""
         if good == wanted
-        else f"Publish all {wanted} DKIM records that the {esp.value} panel shows for {domain}: "
+        else f"Publish all {wanted} DKIM records that the {sender.name} panel shows for {domain}: "
         "mail fails as soon as the ESP signs with a key that is not there.",
         reference="RFC 6376, 3.1",
         esp=esp,

@@ -9,6 +9,7 @@ from utils.dns.dkim import parse_key
 from utils.dns.findings import Finding, Status
 from utils.dns.lookup import Answer, Found, Lookups
 from utils.dns.mechanism import Verdict
+from utils.dns.senders import Sender, sender_of
 
 NOBODY = "no-such-selector"
 """A selector that nobody has: what answers there answers everywhere."""
@@ -31,6 +32,10 @@ class Place:
     """Of the place alone; the key may still be bad."""
     key_text: str | None = None
     """The record to be read as a key; `None`: there is none, or not one."""
+
+    @property
+    def sender(self) -> Sender:
+        return sender_of(self.esp)
 
     @property
     def is_known(self) -> bool:
@@ -60,7 +65,7 @@ class Place:
 
     @property
     def expected(self) -> str:
-        return f"{self.record.type} {self.record.value or f'as the {self.esp} panel shows'}"
+        return f"{self.record.type} {self.record.value or self.sender.as_shown}"
 
     def about(self, name: str, status: Status = Status.PASS, remedy: str = "") -> Finding:
         """A finding of this place."""
@@ -79,16 +84,15 @@ class Place:
         return replace(self, findings=(finding,), verdict=Verdict.BROKEN)
 
 
-async def look(lookups: Lookups, domain: str, record: Record, esp: EspName, zone: str) -> Place:
-    """Look at the host of one record; `zone` is where a CNAME whose target we do not know
-    leads."""
+async def look(lookups: Lookups, domain: str, record: Record, esp: EspName) -> Place:
+    """Look at the host of one record."""
     host = record.fqdn(domain)
     txt, alias = await asyncio.gather(lookups.ask(host, "TXT"), lookups.ask(host, "CNAME"))
     place = Place(record=record, host=host, esp=esp, txt=txt, alias=alias)
     if not place.is_known:
         return _unknown(place)
     if txt.is_loop or place.chain or (txt.found is Found.OK and alias.found is Found.OK):
-        return _aliased(place, domain, zone)
+        return _aliased(place, domain)
     if txt.found is not Found.OK:
         return place.broken(await _absent(lookups, place, domain))
     if record.type == "CNAME" and record.value:
@@ -102,7 +106,7 @@ def _unknown(place: Place) -> Place:
     return replace(place, findings=(finding,), verdict=Verdict.UNKNOWN)
 
 
-def _aliased(place: Place, domain: str, zone: str) -> Place:
+def _aliased(place: Place, domain: str) -> Place:
     """A host with a CNAME."""
     if place.txt.found is Found.OK and not place.txt.chain:
         remedy = f"Leave one of them at {place.host}: {place.expected}."
@@ -117,13 +121,14 @@ def _aliased(place: Place, domain: str, zone: str) -> Place:
         return place.broken(wrong)
     if place.txt.found is not Found.OK:
         remedy = (
-            f"Create the identity or key at {place.esp} again and publish what its panel then "
+            f"Create the identity or key at {place.sender.name} again and publish what its panel then "
             f"shows: {place.chain[-1]} is not there."
         )
         return place.broken(place.about("dkim.cname.dangling", Status.FAIL, remedy))
     published = _published(place)
     if not _is_alias(place):
         return published
+    zone = place.sender.dkim_zone
     is_ours = bool(target) or not zone or zone in place.leads_to
     right = place.about("dkim.cname.wrong") if is_ours else replace(wrong, status=Status.WARN)
     return replace(published, findings=(right, *published.findings))

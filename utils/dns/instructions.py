@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from utils.dns.findings import Status, shown
-from utils.dns.publishing import NAMES, Advice
+from utils.dns.publishing import Advice
+from utils.dns.senders import sender_of
 
 _STATE = {
     Status.PASS: "published",
@@ -99,4 +100,4 @@ def _lines(record: Advice, domain: str) -> list[str]:
 
 
 def _whose(record: Advice) -> str:
-    return NAMES[record.esp] if record.esp else "The domain"
+    return sender_of(record.esp).name if record.esp else "The domain"

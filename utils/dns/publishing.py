@@ -2,26 +2,20 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from config.domain_setup import Record
 from config.esp_config import EspName
 from utils.dns.findings import Status
 from utils.dns.lookup import Answer, Found, Lookups
+from utils.dns.senders import REGION, in_region, sender_of
 from utils.dns.subject import Subject
 
 SETTING_UP_TTL, SETTLED_TTL = 300, 3600
 """Seconds: short while a value may be wrong, long once it is right (facts 2.4)."""
 STRING_BYTES = 255
 """Of one string of a TXT record (RFC 1035, 3.3.14); a longer value is several strings."""
-
-PANELS = {
-    EspName.SENDGRID: "Settings > Sender Authentication",
-    EspName.SES: "Configuration > Identities",
-    EspName.POSTMARK: "Sender Signatures > DNS Settings",
-}
-NAMES = {EspName.SENDGRID: "SendGrid", EspName.SES: "Amazon SES", EspName.POSTMARK: "Postmark"}
 
 WHY = {
     "dkim": "Signs your mail for your domain; DMARC passes by it, and Gmail, Yahoo and Microsoft ask for it.",
@@ -63,11 +57,12 @@ class Advice:
     @property
     def told_value(self) -> str:
         """As a zone file has it, or where it is to be copied from."""
-        if self.value is None:
-            return (
-                f"copy it from {NAMES[self.esp]}: {PANELS[self.esp]}" if self.esp else "as you like"
-            )
-        return presented(self.type, self.value)
+        if self.value is not None:
+            return presented(self.type, self.value)
+        if self.esp is None:
+            return "as you like"
+        sender = sender_of(self.esp)
+        return f"copy it from {sender.name}: {sender.panel or 'where it shows your domain'}"
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -116,7 +111,7 @@ def _of_esps(subject: Subject) -> Iterator[_Wanted]:
     for esp in subject.esps:
         known = subject.records(esp)
         for purpose, records in (
-            ("dkim", known.dkim or _usual_dkim(esp)),
+            ("dkim", known.dkim or sender_of(esp).dkim),
             ("return_path", known.return_path or _usual_return_path(esp, subject.ses_region)),
             ("tracking", known.tracking),
         ):
@@ -124,26 +119,11 @@ def _of_esps(subject: Subject) -> Iterator[_Wanted]:
                 yield esp, purpose, record
 
 
-def _usual_dkim(esp: EspName) -> Sequence[Record]:
-    """Where the ESP's panel shows the hosts, they are left out here too."""
-    if esp is EspName.SENDGRID:
-        return [Record(host=f"s{n}._domainkey", type="CNAME", value=None) for n in (1, 2)]
-    if esp is EspName.SES:
-        return [Record(host=f"<token {n}>._domainkey", type="CNAME", value=None) for n in (1, 2, 3)]
-    return [Record(host="<date>pm._domainkey", type="TXT", value=None)]
-
-
-def _usual_return_path(esp: EspName, region: str | None) -> Sequence[Record]:
-    """Facts 2.8. Names that are ours to choose are the ones that the ESPs propose."""
-    if esp is EspName.SENDGRID:
-        return [Record(host="em<number>", type="CNAME", value=None)]
-    if esp is EspName.SES:
-        exchange = f"10 feedback-smtp.{region}.amazonses.com" if region else None
-        return [
-            Record(host="bounce", type="MX", value=exchange),
-            Record(host="bounce", type="TXT", value="v=spf1 include:amazonses.com ~all"),
-        ]
-    return [Record(host="pm-bounces", type="CNAME", value="pm.mtasv.net")]
+def _usual_return_path(esp: EspName, region: str | None) -> Iterator[Record]:
+    """A value of which the region is not known is not known itself."""
+    for record in sender_of(esp).return_path:
+        value = in_region(record.value or "", region)
+        yield replace(record, value=None if not value or REGION in value else value)
 
 
 async def _of_domain(lookups: Lookups, subject: Subject) -> list[_Wanted]:

@@ -4,16 +4,13 @@ Where a CNAME leads matters only by the SPF record that it leads to: utils/dns/s
 """
 
 import asyncio
-import re
 
 from config.esp_config import EspName
 from utils.dns.findings import Finding, Status
 from utils.dns.lookup import Answer, Found, Lookups
+from utils.dns.senders import REGION, in_region, sender_of
 from utils.dns.subject import Subject
 
-SES_EXCHANGE = re.compile(r"feedback-smtp\.[a-z0-9-]+\.amazonses\.com")
-SENDGRID_EXCHANGE = "mx.sendgrid.net"
-"""In manual mode; otherwise the return path is a CNAME."""
 _BESIDE_CNAME = ("MX", "TXT", "A", "AAAA")
 
 
@@ -30,7 +27,7 @@ async def check_return_path_records(
         *(lookups.ask(host, kind) for kind in ("CNAME", *_BESIDE_CNAME))
     )
     conflict = _conflict(subject, esp, host, alias, dict(zip(_BESIDE_CNAME, beside, strict=True)))
-    if esp is EspName.SES or any(record.type == "MX" for record in records):
+    if any(record.type == "MX" for record in (*records, *sender_of(esp).return_path)):
         return [conflict, _exchange(subject, esp, host, beside[0])]
     return [conflict]
 
@@ -39,7 +36,7 @@ def _conflict(
     subject: Subject, esp: EspName, host: str, alias: Answer, beside: dict[str, Answer]
 ) -> Finding:
     wanted = ", ".join(
-        f"{record.type} {record.value or f'as the {esp} panel shows'}"
+        f"{record.type} {record.value or sender_of(esp).as_shown}"
         for record in subject.records(esp).return_path
     )
     good = Finding(
@@ -64,15 +61,17 @@ def _conflict(
 
 
 def _exchange(subject: Subject, esp: EspName, host: str, answer: Answer) -> Finding:
+    sender = sender_of(esp)
     wanted = _wanted_exchange(subject, esp)
-    shown = f"10 {wanted or 'feedback-smtp.<region>.amazonses.com'}"
+    name = wanted or sender.exchange
+    shown = f"10 {name}" if name else sender.as_shown
     good = Finding(
         id=f"rp.mx.{esp}",
         status=Status.PASS,
         host=host,
         found=", ".join(answer.records),
         expected=f"one MX: {shown}",
-        reference=_REFERENCES.get(esp, "RFC 5321, 5.1"),
+        reference=sender.exchange_reference,
         esp=esp,
     )
     if not answer.is_known:
@@ -81,7 +80,7 @@ def _exchange(subject: Subject, esp: EspName, host: str, answer: Answer) -> Find
         found = "CNAMEs that lead back to themselves" if answer.is_loop else answer.found.value
         return good.but(Status.FAIL, found, f"Publish at {host} MX {shown}.")
     names = [record.split(" ", 1)[1] for record in answer.records]
-    is_right = [name == wanted if wanted else _is_of_ses(name) for name in names]
+    is_right = [name == wanted if wanted else sender.is_exchange(name) for name in names]
     if not any(is_right):
         return good.but(Status.FAIL, good.found, f"Replace the MX of {host} by {shown}.")
     if len(names) > 1:
@@ -89,26 +88,15 @@ def _exchange(subject: Subject, esp: EspName, host: str, answer: Answer) -> Find
     return good
 
 
-_REFERENCES = {
-    EspName.SES: "Amazon SES Developer Guide: custom MAIL FROM domain",
-    EspName.SENDGRID: "Twilio SendGrid: domain authentication, manual security",
-}
-
-
 def _wanted_exchange(subject: Subject, esp: EspName) -> str:
-    """ "" where any region of SES is as good as another: nobody told which it is.
+    """ "" where nobody told which it is: then any that is usual, of any region, is good.
 
     The region that is configured counts more than the set-up, whose value may be of before.
     """
     values = (record.value for record in subject.records(esp).return_path if record.type == "MX")
     value = next((one for one in values if one), "")
     told = value.split()[-1].lower().rstrip(".") if value else ""
-    if esp is EspName.SENDGRID:
-        return told or SENDGRID_EXCHANGE
-    if esp is EspName.SES and subject.ses_region and (not told or _is_of_ses(told)):
-        return f"feedback-smtp.{subject.ses_region}.amazonses.com"
-    return told
-
-
-def _is_of_ses(name: str) -> bool:
-    return bool(SES_EXCHANGE.fullmatch(name))
+    sender = sender_of(esp)
+    usual = in_region(sender.exchange, subject.ses_region)
+    is_usual = not told or sender.is_exchange(told)
+    return usual if usual and is_usual and REGION not in usual else told

@@ -2,69 +2,22 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from config.domain_setup import Record
 from config.esp_config import EspName
 from utils.dns.findings import Finding, Status
 from utils.dns.lookup import Answer, Found, Lookups
 from utils.dns.mechanism import Mechanism, Verdict
-from utils.dns.publishing import NAMES
+from utils.dns.senders import Sender, sender_of
 from utils.dns.spf import Result, Spf, evaluate
 from utils.dns.spf_findings import findings
 from utils.dns.spf_terms import evaluated, parsed
 from utils.dns.subject import Subject
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sender:
-    """How an ESP's mail passes SPF (facts 2.8)."""
-
-    name: str
-    own_domain: str
-    """Of its envelopes where no return path is set: SPF then passes for the ESP alone."""
-    include: str
-    """What a record of our own has to include."""
-    alias_under: str
-    """Where the CNAME of a return path leads to."""
-    alias: str | None
-    """Its target, where it is the same for everybody."""
-    how: str
-    """To get a return path of one's own."""
-
-
-_SENDERS = {
-    EspName.SENDGRID: _Sender(
-        name=NAMES[EspName.SENDGRID],
-        own_domain="sendgrid.net",
-        include="sendgrid.net",
-        alias_under="sendgrid.net",
-        alias=None,
-        how="publish the em… CNAME that Settings > Sender Authentication shows",
-    ),
-    EspName.SES: _Sender(
-        name=NAMES[EspName.SES],
-        own_domain="amazonses.com",
-        include="amazonses.com",
-        alias_under="amazonses.com",
-        alias=None,
-        how="set a custom MAIL FROM domain, with its MX and TXT v=spf1 include:amazonses.com ~all",
-    ),
-    EspName.POSTMARK: _Sender(
-        name=NAMES[EspName.POSTMARK],
-        own_domain="pm.mtasv.net",
-        include="spf.mtasv.net",
-        alias_under="mtasv.net",
-        alias="pm.mtasv.net",
-        how="publish pm-bounces CNAME pm.mtasv.net and set it as the custom Return-Path",
-    ),
-}
-
 _REFERENCES = {
     "spf.rp.missing": "RFC 7208, 2.4: SPF is judged at the return path",
     "spf.rp.include": "RFC 7208, 5.2; the ESP's page on its return path",
 }
-_USUAL = "v=spf1 include:{} ~all"
 
 _Told = tuple[Status, str, str]
 """Status, what was found, what to do."""
@@ -110,16 +63,18 @@ def _judged(
     esp: EspName, records: Sequence[Record], spf: Spf, cname: Answer
 ) -> tuple[list[Finding], Mechanism]:
     """Of a return path with these records in the set-up, whose host has this SPF and CNAME."""
-    sender = _SENDERS[esp]
+    sender = sender_of(esp)
     alias = next((one for one in records if one.type == "CNAME"), None)
-    text = next((one.value for one in records if one.type == "TXT"), None)
+    text = next((one.value for one in records if one.type == "TXT"), None) or sender.spf
     chain = spf.answer.chain or cname.records
     if alias is not None:
-        expected = f"CNAME {alias.value or sender.alias or f'under {sender.alias_under}'}"
+        zone = sender.return_path_zone
+        anywhere = f"under {zone}" if zone else sender.as_shown
+        expected = f"CNAME {alias.value or sender.alias or anywhere}"
         told = _by_alias(sender, alias, spf, cname, chain)
     else:
-        expected = f"TXT {text or _USUAL.format(sender.include)}"
-        told = _by_text(sender, expected, spf)
+        expected = f"TXT {text or sender.as_shown}"
+        told = _by_text(expected, spf)
     included = _includes(sender, text, spf, is_theirs=alias is not None and bool(chain))
     said = [
         _finding("spf.rp.missing", esp, spf.domain, expected, told),
@@ -133,21 +88,22 @@ def _judged(
 
 
 def _by_alias(
-    sender: _Sender, alias: Record, spf: Spf, cname: Answer, chain: Sequence[str]
+    sender: Sender, alias: Record, spf: Spf, cname: Answer, chain: Sequence[str]
 ) -> _Told:
     value = (alias.value or sender.alias or "").lower().rstrip(".")
-    publish = f"{spf.domain} CNAME {value or f'as {sender.name} shows it'}"
+    publish = f"{spf.domain} CNAME {value or sender.as_shown}"
     if spf.answer.is_loop:
         return Status.FAIL, "its CNAMEs lead in a circle", f"Publish {publish}."
     if not chain:
         if not (spf.answer.is_known and cname.is_known):
             return Status.UNKNOWN, "no answer", ""
-        if sender.include in spf.passing:
+        if sender.spf_include in spf.passing:
             remedy = f"Replace it by {publish}: it then follows what {sender.name} changes."
             return Status.WARN, spf.records[0], remedy
         return Status.FAIL, " | ".join(spf.records) or _nothing(spf), f"Publish {publish}."
     path = " -> ".join(chain)
-    is_right = value in chain if value else chain[-1].endswith(f".{sender.alias_under}")
+    zone = sender.return_path_zone
+    is_right = value in chain if value else not zone or chain[-1].endswith(f".{zone}")
     if not is_right:
         remedy = f"Change the CNAME of {spf.domain} from {chain[0]} to {value or publish}."
         return Status.FAIL, f"CNAME {path}", remedy
@@ -159,34 +115,32 @@ def _by_alias(
     return Status.PASS, f"CNAME {path}", ""
 
 
-def _by_text(sender: _Sender, expected: str, spf: Spf) -> _Told:
+def _by_text(expected: str, spf: Spf) -> _Told:
     if not spf.answer.is_known:
         return Status.UNKNOWN, "no answer", ""
     if spf.records:
         return Status.PASS, " | ".join(spf.records), ""
-    remedy = (
-        f"Publish {spf.domain} {expected} for {sender.name}; without it SPF cannot align and DMARC"
-        " hangs on DKIM alone."
-    )
+    remedy = f"Publish {spf.domain} {expected}, or SPF cannot align and DMARC hangs on DKIM alone."
     return Status.FAIL, _nothing(spf), remedy
 
 
-def _includes(
-    sender: _Sender, text: str | None, spf: Spf, *, is_theirs: bool
-) -> tuple[str, _Told] | None:
-    """What is expected and what is said of it; `None` where there is no one record to look at."""
+def _includes(sender: Sender, text: str, spf: Spf, *, is_theirs: bool) -> tuple[str, _Told] | None:
+    """What is expected and what is said of it; `None` where there is no one record to look at, or
+    nothing that has to be in it."""
     if len(spf.records) != 1:
         return None
     if is_theirs:
         return f"{sender.name}'s own record", (Status.PASS, "by CNAME", "")
-    targets = [sender.include] if text is None else _targets(text)
+    targets = _targets(text)
+    if not targets:
+        return None
     lacking = [name for name in targets if name not in spf.passing]
     expected = " ".join(f"include:{name}" for name in targets)
     if not lacking:
         return expected, (Status.PASS, spf.records[0], "")
     if spf.unread:
         return expected, (Status.UNKNOWN, spf.records[0], "")
-    remedy = f"Set TXT {spf.domain} to {text or _USUAL.format(sender.include)}."
+    remedy = f"Set TXT {spf.domain} to {text}."
     return expected, (Status.FAIL, spf.records[0], remedy)
 
 
@@ -219,9 +173,12 @@ def _finding(id_: str, esp: EspName, host: str, expected: str, told: _Told) -> F
 
 
 def _unnamed(domain: str, esp: EspName) -> Finding:
-    sender = _SENDERS[esp]
-    found = f"the set-up names none: SPF passes for {sender.own_domain}, and says nothing of yours"
-    remedy = f"At {sender.name}, {sender.how}; then name it in the set-up of the domain."
+    sender = sender_of(esp)
+    theirs = sender.own_domain or f"a domain of {sender.name}"
+    found = f"the set-up names none: SPF passes for {theirs}, and says nothing of yours"
+    remedy = (
+        f"At {sender.name}, {sender.return_path_how}; then name it in the set-up of the domain."
+    )
     told = Status.WARN, found, remedy
     return _finding("spf.rp.missing", esp, domain, f"a return path under {domain}", told)
 

@@ -5,21 +5,14 @@ be a call to a web server, and this only asks DNS.
 """
 
 import asyncio
-import re
 from collections.abc import Sequence
 
 from config.domain_setup import Record
 from config.esp_config import EspName
 from utils.dns.findings import Finding, Status
 from utils.dns.lookup import Answer, Found, Lookups
+from utils.dns.senders import in_region, sender_of
 from utils.dns.subject import Subject
-
-# Facts 2.5, 2.8. Postmark's are its customers' own choice.
-_TARGETS = {
-    EspName.SENDGRID: re.compile(r"(?:[a-z0-9-]+\.)*sendgrid\.net"),
-    EspName.SES: re.compile(r"r\.[a-z0-9-]+\.awstrack\.me"),
-}
-_USUAL = {EspName.SENDGRID: "sendgrid.net", EspName.SES: "r.<region>.awstrack.me"}
 
 
 async def check_tracking(lookups: Lookups, subject: Subject, esp: EspName) -> list[Finding]:
@@ -28,7 +21,7 @@ async def check_tracking(lookups: Lookups, subject: Subject, esp: EspName) -> li
     records = subject.records(esp).tracking
     of_hosts = await asyncio.gather(*(_of_host(lookups, subject, esp, one) for one in records))
     told = [finding for pair in of_hosts for finding in pair]
-    if not records and esp not in _TARGETS:
+    if not records and sender_of(esp).tracking is None:
         return []
     return [_same_org(subject, esp, told), *told]
 
@@ -48,11 +41,12 @@ def _same_org(subject: Subject, esp: EspName, told: Sequence[Finding]) -> Findin
     if hosts:
         is_known = any(finding.status is not Status.UNKNOWN for finding in told)
         return good if is_known else good.unanswered()
+    name = sender_of(esp).name
     remedy = (
-        f"If {esp} counts opens or clicks, set up a tracking domain of your own there and put its "
+        f"If {name} counts opens or clicks, set up a tracking domain of your own there and put its "
         "records into config/domain_setup.json."
     )
-    return good.but(Status.INFO, f"none: counted links lead through a name of {esp}", remedy)
+    return good.but(Status.INFO, f"none: counted links lead through a name of {name}", remedy)
 
 
 async def _of_host(
@@ -72,14 +66,15 @@ def _target(
     subject: Subject, esp: EspName, record: Record, answer: Answer, addresses: Sequence[Answer]
 ) -> Finding:
     host = record.fqdn(subject.domain)
-    wanted = record.value or _usual(subject, esp)
+    sender = sender_of(esp)
+    wanted = record.value or in_region(sender.tracking_usual, subject.ses_region)
     good = Finding(
         id="track.cname",
         status=Status.PASS,
         host=host,
         found=f"{record.type} {', '.join(answer.records)}",
-        expected=f"{record.type} {wanted or f'as the {esp} panel shows'}",
-        reference=f"the tracking domain that {esp} asks for",
+        expected=f"{record.type} {wanted or sender.as_shown}",
+        reference=f"the tracking domain that {sender.name} asks for",
         esp=esp,
     )
     if not answer.is_known:
@@ -98,12 +93,8 @@ def _target(
 def _is_right(esp: EspName, record: Record, path: set[str]) -> bool:
     if record.value:
         return record.value.lower().rstrip(".") in path
-    pattern = _TARGETS.get(esp)
+    pattern = sender_of(esp).tracking
     return pattern is None or any(pattern.fullmatch(name) for name in path)
-
-
-def _usual(subject: Subject, esp: EspName) -> str:
-    return _USUAL.get(esp, "").replace("<region>", subject.ses_region or "<region>")
 
 
 def _resolves(esp: EspName, host: str, addresses: Sequence[Answer]) -> Finding:
@@ -118,20 +109,21 @@ def _resolves(esp: EspName, host: str, addresses: Sequence[Answer]) -> Finding:
     )
     if good.found:
         return good
+    sender = sender_of(esp)
     if any(answer.is_loop for answer in addresses):
-        remedy = f"Set the CNAME of {host} to what the {esp} panel shows."
+        remedy = f"Set the CNAME of {host} to what the {sender.name} panel shows."
         return good.but(Status.FAIL, "CNAMEs that lead back to themselves", remedy)
     if not all(answer.is_known for answer in addresses):
         return good.unanswered()
     chain = next((answer.chain for answer in addresses if answer.chain), ())
     if chain and any(answer.found is Found.NXDOMAIN for answer in addresses):
         remedy = (
-            f"Take the CNAME of {host} away or set up the tracking domain at {esp} again: whoever "
-            f"gets hold of {chain[-1]} takes over your links."
+            f"Take the CNAME of {host} away or set up the tracking domain at {sender.name} again: "
+            f"whoever gets hold of {chain[-1]} takes over your links."
         )
         return good.but(Status.FAIL, f"CNAME {chain[-1]}, which does not exist", remedy)
     found = f"CNAME {chain[-1]}, which has no address" if chain else "no address"
-    return good.but(Status.WARN, found, f"Publish {host} as the {esp} panel shows it.")
+    return good.but(Status.WARN, found, f"Publish {host} {sender.as_shown}.")
 
 
 def _listed(addresses: Sequence[Answer]) -> str:

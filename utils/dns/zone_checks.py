@@ -13,6 +13,7 @@ from config.esp_config import EspName
 from utils.dns.findings import Finding, Status
 from utils.dns.lookup import Answer, Found, Lookups
 from utils.dns.mx_checks import check_mx
+from utils.dns.senders import sender_of
 from utils.dns.subject import Subject
 
 LEAST_NAMESERVERS, MOST_NAMESERVERS = 2, 20
@@ -88,7 +89,7 @@ def _soa(host: str, esp: EspName | None, zone: Zone) -> Finding:
         return good.unanswered()
     if not zone.has_name:
         remedy = (
-            f"Publish the return path records of {esp} at {host}."
+            f"Publish the return path records of {sender_of(esp).name} at {host}."
             if esp
             else f"Publish an MX record at {host}; register its domain if nobody has."
         )
