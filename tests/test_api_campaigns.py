@@ -552,6 +552,7 @@ def esp_told(esp: EspName, **known: Any) -> dict[str, Any]:
         "breaker": {"state": "closed", "failures": 0, "open_until": None, "throttled_until": None},
         "last_error": None,
         "performance_24h": FIGURES,
+        "dns": {},
         "events": {"last_at": None, "unheard": 0, "unheard_since": None},
         "warnings": [],
         **known,
