@@ -1,5 +1,5 @@
 """docs/adding-an-esp.md, followed to the letter: its blocks applied to a copy of the project,
-and a campaign sent there through an ESP that the project has never heard of."""
+and a campaign sent there, and a domain checked, for an ESP that the project has never heard of."""
 
 import json
 import os
@@ -155,6 +155,20 @@ def test_an_esp_whose_webhooks_nobody_reads_keeps_no_event_of_others_from_a_repl
         **{"API_KEY": API_KEY, "SECRET_KEY": SECRET_KEY, "DATABASE_URL": database},
     )
     assert said == "Replayed 0 events.\n"
+
+
+def test_the_dns_of_its_domain_is_checked_against_the_set_up_alone(
+    project: Project, tmp_path: Path
+) -> None:
+    said = json.loads(project.run("-m", "tests.acme.domain", str(tmp_path)))
+    checks = [one for one in said["checks"] if one["esp"] == "acme"]
+    assert {(one["status"], one["remedy"]) for one in checks} == {("pass", "")}
+    assert {"dkim.bits", "spf.rp.missing", "track.cname", "dmarc.align.acme"} <= {
+        one["id"] for one in checks
+    }
+    assert re.findall(r"^acme: (.*)$", said["instructions"], re.MULTILINE) == [
+        f"{purpose} [published]" for purpose in ("DKIM", "return path", "link tracking")
+    ]
 
 
 @pytest.mark.timeout(400)

@@ -9,7 +9,8 @@ import pytest
 
 from config.domain_setup import DomainSetup, EspRecords, Record
 from config.esp_config import EspName
-from tests.dns_good import DOMAIN, GOOD_SETUP, GOOD_ZONES, KEY, in_strings
+from tests.acme.domain import TARGETS, ZONES
+from tests.dns_good import DOMAIN, GOOD_SETUP, GOOD_ZONES
 from tests.dns_zones import serving
 from utils.dns import lookup
 from utils.dns.findings import Finding, Status
@@ -26,30 +27,14 @@ class Fourth(StrEnum):
 
 
 ACME = cast(EspName, Fourth.ACME)
-ZONES = f"""
-{GOOD_ZONES}
-a1._domainkey.example.com  CNAME a1.keys.acme.example.
-a1.keys.acme.example       TXT   {in_strings(KEY)}
-acme.example.com           CNAME bounces.acme.example.
-bounces.acme.example       TXT   "v=spf1 ip4:192.0.2.0/24 -all"
-click.example.com          CNAME t.acme.example.
-t.acme.example             A     192.0.2.31
-"""
-
-
-def cname(host: str, target: str | None) -> Record:
-    return Record(host=host, type="CNAME", value=target)
-
-
-RECORDS = EspRecords(
-    dkim=(cname("a1._domainkey", "a1.keys.acme.example"),),
-    return_path=(cname("acme", "bounces.acme.example"),),
-    tracking=(cname("click", "t.acme.example"),),
-)
-UNTOLD = EspRecords(
-    dkim=(cname("a1._domainkey", None),),
-    return_path=(cname("acme", None),),
-    tracking=(cname("click", None),),
+RECORDS, UNTOLD = (
+    EspRecords(
+        **{
+            purpose: (Record(host=host, type="CNAME", value=target if is_told else None),)
+            for purpose, (host, target) in TARGETS.items()
+        }
+    )
+    for is_told in (True, False)
 )
 MX = Record(host="bounce", type="MX", value=None)
 TXT = Record(host="bounce", type="TXT", value=None)
