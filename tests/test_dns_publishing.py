@@ -128,6 +128,7 @@ def test_several_spf_records_become_one(texts: list[str], has_mx: bool, merged: 
         ("A", "192.0.2.1", "192.0.2.1"),
         ("TXT", 'say "no\\"', '"say \\"no\\\\\\""'),
         ("TXT", "", '""'),
+        ("TXT", "a\n\x1b[1m\udcff\u2028;", '"a\\010\\027[1m\\255\\226\\128\\168;"'),
         ("TXT", "a" * 255, f'"{"a" * 255}"'),
         ("TXT", "a" * 256, f'"{"a" * 255}" "a"'),
         ("TXT", "a" * 254 + "ü", f'"{"a" * 254}" "ü"'),
@@ -164,6 +165,7 @@ def test_a_record_is_known_again_in_any_spelling(
         ("v=DMARC1; p=quarantine; t=y; rua=mailto:a@b.example", 2),
         ("v=DMARC1; p=Quarantine", 3),
         ("v=DMARC1;p=reject", 4),
+        ("v=DMARC1; p=none; rua=mailto:a@b.example\n\x1b[1m", 1),
     ],
 )
 def test_the_ramp_says_where_you_are(policy: str, step: int) -> None:
@@ -176,7 +178,8 @@ def test_the_ramp_says_where_you_are(policy: str, step: int) -> None:
         value=policy,
         status=Status.PASS,
     )
-    lines = dmarc_ramp("example.com", [here]).splitlines()
+    lines = dmarc_ramp("example.com", [here]).split("\n")
+    assert all(line.isprintable() for line in lines)
     [marked] = [line for line in lines if line.startswith("->")]
     assert marked.startswith(f"-> {step}. v=DMARC1; ")
     assert ("rua=mailto:a@b.example" in marked) == ("a@b" in policy)
@@ -186,6 +189,7 @@ def test_a_text_and_a_zone_say_it_for_people_and_for_servers() -> None:
     told = advised(Subject(domain="example.com", setup=SETUP, esps=(SENDGRID, POSTMARK)))
     text, zone = as_text("example.com", told), as_zone("example.com", told)
     assert "value   copy it from SendGrid: Settings > Sender Authentication" in text
+    assert f'value   "{KEY[:255]}" "{KEY[255:]}"' in text
     assert "3 of 9 are published as they should be." in text
     lines = zone.splitlines()
     assert lines[0] == "$ORIGIN example.com."

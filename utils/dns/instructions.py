@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from utils.dns.findings import Status, shown
+from utils.dns.findings import ADVISED_CHARS, Status, shown
 from utils.dns.publishing import Advice
 from utils.dns.senders import sender_of
 
@@ -57,7 +57,8 @@ def dmarc_ramp(domain: str, records: Iterable[Advice]) -> str:
     """From watching to refusing, with when to take the next step, and where you are."""
     now = next((one.value or "" for one in records if one.purpose == "dmarc"), "")
     rua = next((tag.strip() for tag in now.split(";") if tag.strip().startswith("rua=")), "")
-    steps = [step.format(rua=rua or f"rua=mailto:dmarc@{domain}") for step, _ in RAMP]
+    rua = shown(rua, ADVISED_CHARS) or f"rua=mailto:dmarc@{domain}"
+    steps = [step.format(rua=rua) for step, _ in RAMP]
     here = _step(now)
     lines = [f"DMARC, step by step (TXT at _dmarc.{domain}):"]
     for number, (step, (_, when)) in enumerate(zip(steps, RAMP, strict=True), 1):
@@ -92,7 +93,7 @@ def _lines(record: Advice, domain: str) -> list[str]:
         f"  host    {record.host}",
         f"  name    {record.fqdn}",
         f"  type    {record.type}",
-        f"  value   {shown(record.told_value) if record.value is None else record.told_value}",
+        f"  value   {record.told_value}",
         f"  TTL     {record.ttl}",
         f"  why     {record.why}",
         f"  verify  {record.verify}",

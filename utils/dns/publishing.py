@@ -195,4 +195,13 @@ def _strings(value: str) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    """RFC 1035, 5.1. A text may be anybody's: nothing of it ends a line or steers a terminal."""
+    return "".join(_escaped_char(char) for char in text)
+
+
+def _escaped_char(char: str) -> str:
+    if char in '\\"':
+        return f"\\{char}"
+    if char.isprintable():
+        return char
+    return "".join(f"\\{byte:03d}" for byte in char.encode("utf-8", "surrogateescape"))
