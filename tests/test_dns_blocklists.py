@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from config.domain_setup import DomainSetup
-from tests.dns_zones import serving
+from tests.dns_zones import PATIENCE_S, serving
 from utils.dns import lookup
 from utils.dns.blocklists import check_blocklists
 from utils.dns.findings import Finding
@@ -62,7 +62,7 @@ def of(name: str, status: str, found: str) -> Told:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "DEADLINE_S", 0.3)
+    monkeypatch.setattr(lookup, "DEADLINE_S", PATIENCE_S)
 
 
 @pytest.mark.parametrize(

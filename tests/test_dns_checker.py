@@ -14,7 +14,7 @@ from config.esp_config import EspName
 from config.settings import ROOT, load_settings
 from config.values import Nameserver
 from tests.dns_good import DOMAIN, GOOD_SETUP, GOOD_ZONES, KEY, REGION
-from tests.dns_zones import serving, silent
+from tests.dns_zones import PATIENCE_S, serving, silent
 from tests.environment import API_KEY, SECRET_KEY
 from utils.dns import lookup
 from utils.dns.findings import SHOWN_CHARS, Finding, Status, status_of
@@ -28,7 +28,7 @@ FINE = (Status.PASS, Status.INFO)
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "DEADLINE_S", 0.6)
+    monkeypatch.setattr(lookup, "DEADLINE_S", PATIENCE_S)
     monkeypatch.setattr(lookup, "RUN_DEADLINE_S", 3.0)
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from config.domain_setup import DomainSetup, EspRecords, Record
 from config.esp_config import EspName
-from tests.dns_zones import serving
+from tests.dns_zones import PATIENCE_S, serving
 from utils.dns import lookup
 from utils.dns.dkim import Key, parse_key
 from utils.dns.dkim_checks import check_dkim
@@ -135,7 +135,7 @@ def checked(zones: str, esp: EspName, records: EspRecords) -> tuple[list[Finding
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "DEADLINE_S", 0.5)
+    monkeypatch.setattr(lookup, "DEADLINE_S", PATIENCE_S)
 
 
 # zones, ESP, set-up, what is told, and what comes of it

@@ -14,7 +14,7 @@ from dns.nameserver import Do53Nameserver
 
 from config.domain_setup import DomainSetup, Record
 from config.values import Nameserver
-from tests.dns_zones import serving
+from tests.dns_zones import PATIENCE_S, serving
 from utils.dns import lookup
 from utils.dns.dmarc import (
     Policy,
@@ -433,7 +433,7 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "DEADLINE_S", 0.5)
+    monkeypatch.setattr(lookup, "DEADLINE_S", PATIENCE_S)
 
 
 def checked(case: Case, nameserver: Nameserver) -> tuple[list[Finding], Policy]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from config.values import Nameserver
-from tests.dns_zones import Zones, serving, silent
+from tests.dns_zones import PATIENCE_S, Zones, serving, silent
 from utils.dns import lookup
 from utils.dns.lookup import Answer, Found, Lookups, Resolver
 
@@ -83,7 +83,7 @@ def server() -> Iterator[tuple[Nameserver, Zones]]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "DEADLINE_S", 0.5)
+    monkeypatch.setattr(lookup, "DEADLINE_S", PATIENCE_S)
 
 
 @pytest.mark.parametrize(("name", "kind", "told"), TOLD)

@@ -6,7 +6,7 @@ import pytest
 
 from config.domain_setup import DomainSetup, EspRecords, Record
 from config.esp_config import EspName
-from tests.dns_zones import serving
+from tests.dns_zones import PATIENCE_S, serving
 from utils.dns import lookup
 from utils.dns.findings import Finding
 from utils.dns.lookup import Lookups
@@ -48,7 +48,7 @@ def check(
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "DEADLINE_S", 0.3)
+    monkeypatch.setattr(lookup, "DEADLINE_S", PATIENCE_S)
 
 
 MX_OF_SES = {"MX": f"10 {OF_SES}", "TXT": "v=spf1 include:amazonses.com ~all"}

@@ -11,7 +11,7 @@ from config.domain_setup import DomainSetup, EspRecords, Record
 from config.esp_config import EspName
 from tests.acme.domain import TARGETS, ZONES
 from tests.dns_good import DOMAIN, GOOD_SETUP, GOOD_ZONES
-from tests.dns_zones import serving
+from tests.dns_zones import PATIENCE_S, serving
 from utils.dns import lookup
 from utils.dns.findings import Finding, Status
 from utils.dns.full_check import full_check
@@ -42,7 +42,7 @@ TXT = Record(host="bounce", type="TXT", value=None)
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "DEADLINE_S", 0.6)
+    monkeypatch.setattr(lookup, "DEADLINE_S", PATIENCE_S)
 
 
 def subject(esp: EspName, records: EspRecords | None) -> Subject:

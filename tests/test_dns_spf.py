@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from config.domain_setup import DomainSetup
 from config.values import Nameserver
 from tests.dns_good import in_strings
-from tests.dns_zones import serving
+from tests.dns_zones import PATIENCE_S, serving
 from tests.spf_zones import CASES, Case, hosts, terms
 from utils.dns import lookup
 from utils.dns.findings import Finding, Status
@@ -22,7 +22,6 @@ from utils.dns.subject import Subject
 
 D = "d.example"
 NESTED = f'a.example TXT "v=spf1 {terms(10)} -all"\n{hosts(10)}'
-PATIENCE_S = 0.5
 
 
 @pytest.fixture(autouse=True)

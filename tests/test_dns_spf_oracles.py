@@ -7,7 +7,7 @@ import dns.resolver
 import pytest
 
 from config.values import Nameserver
-from tests.dns_zones import serving
+from tests.dns_zones import PATIENCE_S, serving
 from tests.spf_zones import CASES, Case
 
 checkdmarc = pytest.importorskip("checkdmarc", reason="checkdmarc is in requirements-dev.txt")
@@ -16,7 +16,6 @@ pyspf = pytest.importorskip("spf", reason="pyspf is in requirements-dev.txt")
 D = "d.example"
 STRANGER = "203.0.113.77"
 """An address that no record names, so that pyspf looks at every term."""
-PATIENCE_S = 0.5
 
 
 def of_checkdmarc(nameserver: Nameserver) -> str:

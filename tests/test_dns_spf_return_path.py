@@ -8,7 +8,7 @@ import pytest
 from config.domain_setup import DomainSetup, EspRecords, Record
 from config.esp_config import EspName
 from config.values import Nameserver
-from tests.dns_zones import serving
+from tests.dns_zones import PATIENCE_S, serving
 from tests.spf_zones import UNREAD
 from utils.dns import lookup
 from utils.dns.findings import Finding, Status
@@ -247,7 +247,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "DEADLINE_S", 0.5)
+    monkeypatch.setattr(lookup, "DEADLINE_S", PATIENCE_S)
 
 
 def checked(

@@ -6,7 +6,7 @@ import pytest
 
 from config.domain_setup import DomainSetup, EspRecords, Record
 from config.esp_config import EspName
-from tests.dns_zones import serving
+from tests.dns_zones import PATIENCE_S, serving
 from utils.dns import lookup
 from utils.dns.findings import Finding
 from utils.dns.lookup import Lookups
@@ -42,7 +42,7 @@ def to(target: str) -> str:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "DEADLINE_S", 0.3)
+    monkeypatch.setattr(lookup, "DEADLINE_S", PATIENCE_S)
 
 
 SILENT = ("unknown", "DNS did not answer")
