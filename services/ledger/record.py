@@ -1,10 +1,10 @@
 """Record what became of the sends of a batch, once, whoever does it and however late."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Table, bindparam, literal_column, select, update
 from sqlalchemy.orm import Session
@@ -163,13 +163,10 @@ def _by_status(
 
 
 _SENDS = cast("Table", EmailSend.__table__)
-_SETTLE = Bulk(
+_SETTLED = ("new_status", "why", "message_id", "at", "carrier", "refuser")
+_OF_BATCH = (
     update(_SENDS)
-    .where(
-        _SENDS.c.id == bindparam("send"),
-        _SENDS.c.batch_id == bindparam("batch"),
-        _SENDS.c.status == SENDING,
-    )
+    .where(_SENDS.c.batch_id == bindparam("batch"), _SENDS.c.status == SENDING)
     .values(
         status=bindparam("new_status"),
         reason=bindparam("why"),
@@ -177,28 +174,34 @@ _SETTLE = Bulk(
         settled_at=bindparam("at"),
         esp=bindparam("carrier"),
         refused_by=bindparam("refuser"),
-    ),
-    ("send", "batch", "new_status", "why", "message_id", "at", "carrier", "refuser"),
+    )
 )
+_SETTLE = Bulk(_OF_BATCH.where(_SENDS.c.id == bindparam("send")), ("send", "batch", *_SETTLED))
+# What SendGrid says holds for all of a call: one statement takes a fifth of the time.
+_SETTLE_ALL = _OF_BATCH.where(_SENDS.c.id.between(bindparam("first"), bindparam("last")))
 
 
 def _settle(
     session: Session,
     batch: ClaimedBatch,
     status: SendStatus,
-    results: Iterable[tuple[int, SendResult]],
+    results: Sequence[tuple[int, SendResult]],
     now: datetime,
 ) -> int:
     """Move sends on from `sending`; those that an event settled before stay as they are."""
     is_back = status is SendStatus.QUEUED
     at, carrier = (None, None) if is_back else (now, batch.esp)
-    rows = [
-        (
-            *(send_id, batch.id, status, result.reason, result.message_id, at, carrier),
-            batch.esp if result.outcome in REFUSED else None,
-        )
-        for send_id, result in results
-    ]
+
+    def values(result: SendResult) -> tuple[Any, ...]:
+        refuser = batch.esp if result.outcome in REFUSED else None
+        return (status, result.reason, result.message_id, at, carrier, refuser)
+
+    if len(results) == len(batch.sends) and all(one == results[0][1] for _, one in results):
+        said = dict(zip(_SETTLED, values(results[0][1]), strict=True))
+        ends = {"first": batch.sends[0].send_id, "last": batch.sends[-1].send_id}
+        where = {"batch": batch.id, **ends}
+        return changed(session.connection().execute(_SETTLE_ALL, {**said, **where}))
+    rows = [(send_id, batch.id, *values(result)) for send_id, result in results]
     return _SETTLE.run(session.connection(), rows)
 
 
