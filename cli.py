@@ -30,6 +30,7 @@ COMMANDS = {
     "esp": ("commands.esps", "esp"),
     "dns": ("commands.dns", "dns"),
     "keys": ("commands.keys", "keys"),
+    "backup": ("commands.backup", "backup"),
     "simulator": ("commands.simulator", "simulator"),
     "demo": ("commands.demo", "demo"),
 }
