@@ -12,7 +12,24 @@ from sqlalchemy.types import TypeDecorator
 BigInt = BigInteger().with_variant(Integer, "sqlite")
 """64 bits on both databases; SQLite gives a rowid only to INTEGER."""
 
-Json = JSON().with_variant(JSONB, "postgresql")
+
+class _Json(JSON):
+    """On SQLite; most people have no attributes and no tags, and what is empty is not parsed."""
+
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        parse: Any = super().result_processor(dialect, coltype)
+
+        def process(value: str | None) -> Any:
+            if value in ("{}", "[]"):
+                return {} if value == "{}" else []
+            return parse(value)
+
+        return process
+
+
+Json = _Json().with_variant(JSONB, "postgresql")
 
 Id = Annotated[int, mapped_column(BigInt, primary_key=True)]
 Counter = Annotated[int, mapped_column(BigInt, default=0, server_default="0")]
