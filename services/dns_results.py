@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
 from database.models import DnsBlock, DnsCheck, DnsDue
-from utils.dns.findings import Finding, Status, status_of
+from utils.dns.findings import ADVISED_CHARS, Finding, Status, shown, status_of
 
 SHOWN = 50
 _BADNESS = {Status.PASS: 0, Status.INFO: 0, Status.WARN: 1, Status.FAIL: 2}
@@ -139,6 +139,6 @@ def _block(session: Session, domain: str, findings: Iterable[Finding]) -> None:
     for finding in findings:
         if finding.blocks:
             for esp in EspName if finding.esp is None else [finding.esp]:
-                reasons.setdefault(esp, f"{finding.id}: {finding.remedy}")
+                reasons.setdefault(esp, f"{finding.id}: {shown(finding.remedy, ADVISED_CHARS)}")
     for esp, reason in reasons.items():
         session.add(DnsBlock(esp=esp, domain=domain, reason=reason))

@@ -23,7 +23,7 @@ from services.demo import MAILING
 from services.esp_manager import webhook_setup, webhook_silence
 from services.system import System
 from utils.addresses import normalise
-from utils.dns.findings import Status, shown
+from utils.dns.findings import ADVISED_CHARS, Status, shown
 from utils.tokens import UnsubscribeLink, email_hash
 
 PROBE = "self-test@example.com"
@@ -194,7 +194,7 @@ def dns(system: System) -> Iterator[Finding]:
                 what=f"DNS: {one.id}{f' of {one.esp}' if one.esp else ''}",
                 verdict=Verdict.FAIL if one.blocks and keeps_back else Verdict.WARN,
                 found=shown(f"{one.host}: {one.found}"),
-                remedy=one.remedy,
+                remedy=shown(one.remedy, ADVISED_CHARS),
             )
 
 
