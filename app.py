@@ -37,6 +37,7 @@ from api import (
     esps,
     health,
     imports,
+    limits,
     metrics,
     people,
     preferences,
@@ -100,6 +101,7 @@ def create_app(settings: Settings | None = None, system: System | None = None) -
     metrics.register(app, system)
     app.before_request(_begin)
     errors.register(app)
+    limits.register(app, system)
     auth.register(app)
     for api in BLUEPRINTS:
         app.register_api(api)

@@ -1,9 +1,13 @@
-"""One door for all calls: the API key, except for the few that the world must reach."""
+"""One door for all calls: the API key, except for the few that the world must reach.
+
+Who comes through it is counted (`api.limits`), and so is who does not.
+"""
 
 import hmac
 
 from flask import Flask, request
 
+from api import limits
 from api.errors import Problem
 from api.system import the_system
 
@@ -26,7 +30,9 @@ def register(app: Flask) -> None:
 def _check_key() -> None:
     """Let the request pass, or raise the 401; what has no route is answered 404 or 405."""
     if request.url_rule is None or request.url_rule.rule in PUBLIC_RULES:
+        limits.count_public()
         return
+    limits.refuse_guessing()
     if _KEY_PARAMETERS & {name.lower() for name in request.args}:
         raise Problem(
             "key-in-url",
@@ -35,11 +41,13 @@ def _check_key() -> None:
         )
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not _is_the_key(key.strip()):
+        limits.count_wrong_key()
         raise Problem(
             "unauthorized",
             "Send the header Authorization: Bearer <API_KEY>. The key is in the file .env.",
             headers={"WWW-Authenticate": 'Bearer realm="email delivery"'},
         )
+    limits.count_key()
 
 
 def _is_the_key(given: str) -> bool:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, JsonValue
 
 from api.errors import Problem, invalid
 from api.intake import IntakeWarning, look_at
+from api.limits import count_opt_in_mail
 from api.schemas import Answer, Body, Path, ProblemAnswer
 from api.system import the_system
 from database.models import Subscriber, Suppression
@@ -142,7 +143,13 @@ class StatsAnswer(Answer):
 
 @api.post(
     "/add-subscriber",
-    responses={200: AddedAnswer, 201: AddedAnswer, 409: ProblemAnswer, 422: ProblemAnswer},
+    responses={
+        200: AddedAnswer,
+        201: AddedAnswer,
+        409: ProblemAnswer,
+        422: ProblemAnswer,
+        429: ProblemAnswer,
+    },
 )
 def add(body: AddSubscriberBody) -> tuple[dict[str, Any], int]:
     """Put a person on the list.
@@ -151,7 +158,8 @@ def add(body: AddSubscriberBody) -> tuple[dict[str, Any], int]:
     attributes merge, tags are added. 409 when they unsubscribed, bounced or complained:
     nothing changes; with `resubscribe` it is a 200, and they are asked to confirm.
     422 when nobody can be written to at the address: also `abuse@` and its like, and, without
-    `allow_risky`, mailboxes that are thrown away after use.
+    `allow_risky`, mailboxes that are thrown away after use. 429 when too many people were asked
+    to confirm, over all or from that `consent.ip`: nothing is stored; come back later.
     """
     system = the_system()
     now = system.clock()
@@ -167,6 +175,8 @@ def add(body: AddSubscriberBody) -> tuple[dict[str, Any], int]:
             double_opt_in=body.double_opt_in,
             resubscribe=body.resubscribe,
         )
+        if signed_up.asking is not None and signed_up.asking.campaign_id is not None:
+            count_opt_in_mail(body.consent.ip if body.consent else None)
     added, asking = signed_up.added, signed_up.asking
     if added.subscriber is None or (added.outcome is AddedAs.SUPPRESSED and asking is None):
         raise _left_alone(added)

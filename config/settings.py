@@ -71,6 +71,14 @@ class Settings:
     trusted_proxy_hops: int
     """Proxies of ours in front: so many of the forwarded addresses are believed."""
     dns_nameservers: tuple[Nameserver, ...]
+    api_calls_per_minute: int
+    """With the API key; 0 in this and the next three is no limit."""
+    wrong_keys_per_minute: int
+    """From one address."""
+    public_calls_per_minute: int
+    """From one address, without a key and without a link of ours."""
+    opt_in_mails_per_hour: int
+    """That ask somebody to confirm; over all who sign up."""
     """Empty: those of the system."""
     dns_blocklist_nameservers: tuple[Nameserver, ...]
     """Empty: blocklists are not asked."""
@@ -120,6 +128,7 @@ def _settings(reader: Reader) -> Settings:
     setup_file = _domain_setup_file(reader)
     mode = read("SENDING_MODE", values.choice(SendingMode), SendingMode.SANDBOX)
     live = mode is SendingMode.LIVE
+    often = values.whole_number(0, 100_000)
     port = read("PORT", values.whole_number(1, 65535), 5000)
     from_email = read("FROM_EMAIL", values.email_address, "news@example.com")
     limits = {
@@ -144,6 +153,10 @@ def _settings(reader: Reader) -> Settings:
         sync_budget_seconds=read("SYNC_BUDGET_SECONDS", values.whole_number(0, 900), 300),
         dns_nameservers=read("DNS_NAMESERVERS", values.several(values.nameserver), ()),
         sending_ips=read("SENDING_IPS", values.several(values.public_address), ()),
+        api_calls_per_minute=read("API_CALLS_PER_MINUTE", often, 1200),
+        wrong_keys_per_minute=read("WRONG_KEYS_PER_MINUTE", often, 120),
+        public_calls_per_minute=read("PUBLIC_CALLS_PER_MINUTE", often, 120),
+        opt_in_mails_per_hour=read("OPT_IN_MAILS_PER_HOUR", often, 200),
         dns_blocklist_nameservers=read(
             "DNS_BLOCKLIST_NAMESERVERS", values.several(values.nameserver), ()
         ),
