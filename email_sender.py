@@ -33,6 +33,7 @@ from services.ledger.claim import ClaimedBatch
 from services.ledger.record import give_back, recover
 from services.mailing import Identity, Mailing
 from services.pace import Pace
+from services.unsubscribe_spool import UnsubscribeSpool
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class CampaignEngine:
             pace={esp: Pace() for esp in configs},
         )
         self._lock = SenderLock(database)
+        self._unsubscribes = UnsubscribeSpool(database)
         self._pool = ThreadPoolExecutor(
             max_workers=1 + sum(config.concurrency + 1 for config in configs.values()),
             thread_name_prefix="esp",
@@ -217,7 +219,7 @@ class CampaignEngine:
         now = self._clock()
         if may_claim:
             self._look_up_accounts(now)
-        with self._database.write() as session:
+        with self._unsubscribes.write() as session:
             lock_ledger(session, alone=True)
             give_back(session, self._uncalled, now)
             step = Step(self._floor, session, now)
@@ -270,6 +272,8 @@ class CampaignEngine:
                 return
 
     def _has_work(self) -> bool:
+        if not self._unsubscribes.is_empty:
+            return True
         with self._database.read() as session:
             return any_running(session)
 

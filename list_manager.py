@@ -168,11 +168,13 @@ def unsubscribe(
     source: str,
     now: datetime,
     evidence: str | None = None,
+    happened_at: datetime | None = None,
 ) -> bool:
     """Take a person off the list for good, as their link asks; whether that is new.
 
     Works when the person's row is gone. The campaign whose mail held the link counts
-    them once. The link of a test mail takes nobody off.
+    them once. The link of a test mail takes nobody off. `happened_at`: when they asked, if
+    it is only recorded now; an opt-in that was confirmed later undoes it.
     """
     if link == NOBODY_LINK:
         return False
@@ -185,6 +187,7 @@ def unsubscribe(
         now=now,
         evidence=evidence,
         subscriber_id=link.subscriber_id,
+        happened_at=happened_at,
     )
 
 

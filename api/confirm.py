@@ -5,12 +5,13 @@ A GET never changes anything, since scanners and previews follow links; the butt
 
 from flask import Blueprint, Response, request
 
-from api.pages import broken, page
+from api.pages import apologise, broken, page
 from api.system import the_system
 from lists.opt_ins import CONFIRM_WITHIN, Verdict, confirm, look
 from utils.tokens import ConfirmLink, read_confirm_token
 
 pages = Blueprint("confirm", __name__)
+apologise(pages)
 
 _ASK = """<p>Press the button, and we will write to you.</p>
 <form method="post"><button type="submit">Yes, write to me</button></form>
@@ -67,7 +68,7 @@ def say_yes() -> Response:
     if link is None:
         return broken()
     system = the_system()
-    with system.database.write() as session:
+    with system.unsubscribes.write() as session:
         verdict = confirm(
             session,
             link,

@@ -4,11 +4,16 @@ Nothing is loaded from anywhere, no search engine keeps them, and what is not ou
 escaped. A form has no action: it goes back to the address of its page, token and all.
 """
 
+import logging
 from functools import lru_cache
 
-from flask import Response
+from flask import Blueprint, Response
 from jinja2 import Environment, Template
 from markupsafe import Markup
+
+from services.unsubscribe_spool import TROUBLE
+
+log = logging.getLogger(__name__)
 
 # No script, nothing loaded from anywhere; forms may only come back here.
 _HEADERS = {
@@ -55,6 +60,12 @@ BROKEN = (
     "<p>This link is not complete: it may have been cut off on its way. Please open it from "
     "the mail again, or answer the mail with the word <em>unsubscribe</em>.</p>"
 )
+SORRY = (
+    "<p>Something does not work on our side just now, and nothing was changed. Please try "
+    "again in a few minutes.</p>"
+    "<p>If you want no more mails, you can also answer one with the word <em>unsubscribe</em>.</p>"
+)
+RETRY_AFTER = {"Retry-After": "60"}
 
 _JINJA = Environment(autoescape=True)
 
@@ -69,6 +80,19 @@ def page(title: str, body: str, status: int = 200, **values: object) -> Response
 def broken() -> Response:
     """For a token that nobody here signed."""
     return page("This link does not work", BROKEN, status=400)
+
+
+def apologise(pages: Blueprint) -> None:
+    """Where a page cannot do its work, since nothing can be read or stored: a 503 for people."""
+    for trouble in TROUBLE:
+        pages.register_error_handler(trouble, _sorry)
+
+
+def _sorry(error: Exception) -> Response:
+    log.error("a page cannot be answered: %s", error)
+    response = page("Please try again later", SORRY, status=503)
+    response.headers.update(RETRY_AFTER)
+    return response
 
 
 @lru_cache(maxsize=64)

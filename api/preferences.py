@@ -11,15 +11,15 @@ from datetime import datetime
 from flask import Blueprint, Response, request
 from sqlalchemy.orm import Session
 
-from api.pages import broken, page
+from api.pages import apologise, broken, page
 from api.system import the_system
-from api.unsubscribe import the_link
-from list_manager import unsubscribe
+from api.unsubscribe import gone, the_link
 from lists.fields import MAX_NAME
 from lists.preferences import SOURCE, correct_names, pause, preferences_of
 from utils.tokens import UnsubscribeLink
 
 pages = Blueprint("preferences", __name__)
+apologise(pages)
 
 _PAGE = """{% if said %}<p class="said" role="status">{{ said }}</p>{% endif %}
 {% if wrong %}<p class="said wrong" role="alert">{{ wrong }}</p>{% endif %}
@@ -64,12 +64,15 @@ def change() -> Response:
     link = the_link()
     if link is None:
         return broken()
-    order, done = _ORDERS.get(request.form.get("do", ""), (None, ""))
+    system, wanted = the_system(), request.form.get("do", "")
+    if wanted == "unsubscribe":
+        is_known = system.unsubscribes.leave(link, source=SOURCE, now=system.clock())
+        return _show(link) if is_known else gone()
+    order, done = _ORDERS.get(wanted, (None, ""))
     if order is None:
         return _show(link, wrong="That is not among the choices below.")
-    system = the_system()
     try:
-        with system.database.write() as session:
+        with system.unsubscribes.write() as session:
             now = system.clock()
             # A link in an old mail, of somebody who left since, changes nothing.
             if preferences_of(session, link, now).is_on_list:
@@ -103,10 +106,6 @@ def _pause(days: int) -> Callable[[Session, UnsubscribeLink, datetime], None]:
     return lambda session, link, now: pause(session, link, days, now)
 
 
-def _leave(session: Session, link: UnsubscribeLink, now: datetime) -> None:
-    unsubscribe(session, link, source=SOURCE, now=now)
-
-
 def _rename(session: Session, link: UnsubscribeLink, now: datetime) -> None:
     first_name, last_name = (request.form.get(name, "") for name in ("first_name", "last_name"))
     correct_names(session, link, first_name, last_name, now)
@@ -117,6 +116,5 @@ _ORDERS: dict[str, tuple[Callable[[Session, UnsubscribeLink, datetime], None], s
     "pause-90": (_pause(90), "You have a break of 90 days."),
     "pause-0": (_pause(0), "Your break is over: we will write to you again."),
     "names": (_rename, "Your name is saved."),
-    "unsubscribe": (_leave, ""),
 }
-"""What each button does, and what is said once it is done."""
+"""What each button but the last does, and what is said once it is done."""

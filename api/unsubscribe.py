@@ -6,12 +6,12 @@ body of any kind from anybody: the token in the address is all that counts.
 
 from flask import Blueprint, Response, request
 
-from api.pages import broken, page
+from api.pages import apologise, broken, page
 from api.system import the_system
-from list_manager import unsubscribe
 from utils.tokens import UnsubscribeLink, read_unsubscribe_token
 
 pages = Blueprint("unsubscribe", __name__)
+apologise(pages)
 
 _ASK = """<p>Press the button, and we will not write to you again.</p>
 <form method="post"><button type="submit">Unsubscribe</button></form>
@@ -30,13 +30,17 @@ def ask() -> Response:
 
 @pages.post("/unsubscribe")
 def leave() -> Response:
-    """Unsubscribes, and says so as often as it is asked."""
+    """Unsubscribes, and says so as often as it is asked; 503 when it can be kept nowhere."""
     link = the_link()
     if link is None:
         return broken()
     system = the_system()
-    with system.database.write() as session:
-        unsubscribe(session, link, source=_source(), now=system.clock())
+    system.unsubscribes.leave(link, source=_source(), now=system.clock())
+    return gone()
+
+
+def gone() -> Response:
+    """For somebody who has just left."""
     return page("Unsubscribed", _DONE)
 
 

@@ -118,6 +118,7 @@ def suppress(
     evidence: str | None = None,
     until: datetime | None = None,
     subscriber_id: int | None = None,
+    happened_at: datetime | None = None,
 ) -> bool:
     """Nobody writes to this address any more (or not before `until`); whether that is new.
 
@@ -136,6 +137,7 @@ def suppress(
         evidence=evidence,
         until=until,
         subscriber_id=subscriber_id,
+        happened_at=happened_at,
     )
     return bool(suppress_all(session, [new], now))
 

@@ -17,6 +17,7 @@ from services.adapters import build_adapter
 from services.esp_manager import gated_domain
 from services.mailing import Identity
 from services.simulator.server import Simulator
+from services.unsubscribe_spool import UnsubscribeSpool
 from services.webhooks import Webhooks
 from utils.tokens import link_key
 
@@ -44,7 +45,11 @@ class System:
     """In sandbox mode, once started: where the mails go."""
     esps: Mapping[EspName, EspConfig] = field(default_factory=dict)
     engine: CampaignEngine | None = None
+    unsubscribes: UnsubscribeSpool = field(init=False)
     _webhooks: Webhooks | None = None
+
+    def __post_init__(self) -> None:
+        self.unsubscribes = UnsubscribeSpool(self.database)
 
     @classmethod
     def open(cls, settings: Settings, clock: Callable[[], datetime] = utc_now) -> "System":
@@ -56,7 +61,7 @@ class System:
         installation = migrate(database, clock())
         with database.read() as session:
             _check_mode(session, settings)
-        return cls(
+        system = cls(
             settings=settings,
             database=database,
             hash_key=installation.hash_key,
@@ -64,6 +69,8 @@ class System:
             clock=clock,
             esps=settings.esps,
         )
+        system.unsubscribes.replay()
+        return system
 
     @property
     def is_sandbox(self) -> bool:

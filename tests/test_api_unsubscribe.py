@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
 
-from api import unsubscribe as views
 from database.models import Subscriber, Suppression
 from services.system import System
 from tests.people import add, assert_counters_are_true, reasons, who
@@ -150,14 +148,3 @@ def test_a_key_that_was_rotated_out_of_use_still_verifies(
     )
     assert call(client, "POST", url, headers={}).status_code == 200
     assert status(system) == "unsubscribed"
-
-
-def test_an_unsubscribe_that_cannot_be_stored_is_not_acknowledged(
-    client: FlaskClient, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
-
-    monkeypatch.setattr(views, "unsubscribe", full)
-    answer = call(client, "POST", url, headers={})
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")

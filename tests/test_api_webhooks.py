@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from config.esp_config import EspName, SesConfig
-from database.models import Suppression, WebhookEvent
+from database.models import Campaign, Suppression, WebhookEvent
 from services import webhooks
 from services.base import EspUnavailable, MessageRejected
 from services.event_recorder import joint
@@ -31,6 +31,7 @@ from tests.signing import (
     sendgrid_listening,
 )
 from tests.sns_signing import amazon, confirmation, listening, notification, posted
+from tests.unwritable import UNWRITABLE, hurry
 from tests.web import client, problem, system
 from utils.tokens import send_ref
 
@@ -43,6 +44,13 @@ SENDGRID_EVENT = {
     "timestamp": int(NOW.timestamp()),
     "event": "delivered",
     "sg_event_id": "e3",
+}
+HARD_BOUNCE = {
+    "event": "bounce",
+    "type": "bounce",
+    "bounce_classification": "Invalid Address",
+    "status": "5.1.1",
+    "reason": "550 5.1.1 no such user",
 }
 DELIVERY = {
     "eventType": "Delivery",
@@ -197,18 +205,50 @@ def test_what_cannot_be_stored_is_asked_for_again(
     assert "fault" not in answer.get_data(as_text=True)
 
 
+@pytest.mark.parametrize("trouble", UNWRITABLE)
+def test_what_comes_while_the_database_cannot_be_written_is_counted_once_when_sent_again(
+    client: FlaskClient, system: System, trouble: str
+) -> None:
+    """No spool of ours: the ESP keeps what it is told to send again."""
+    at = Ledgers(system.database)
+    campaign_id = at.planned(2)
+    first, second = at.claimed(campaign_id, 2).sends
+    bounce, delivery = (
+        {
+            **SENDGRID_EVENT,
+            **{"email": send.email, "sg_event_id": f"e{send.send_id}", **said},
+            "cx_send_id": send_ref(
+                HASH_KEY, campaign_id=campaign_id, send_id=send.send_id, attempt=1
+            ),
+        }
+        for send, said in ((first, HARD_BOUNCE), (second, {}))
+    )
+    calls = [sendgrid_call(bounce, delivery), sendgrid_call(delivery), ses_call(), postmark_call()]
+    paths = [f"/engagement-webhook/{esp}" for esp in ("sendgrid", "sendgrid", "ses", "postmark")]
+    hurry(system.database)
+    with UNWRITABLE[trouble](system.database):
+        answers = [post(client, path, call) for path, call in zip(paths, calls, strict=True)]
+        assert [answer.status_code for answer in answers] == [503] * 4
+        assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
+        assert rows(system) == 0
+    for told in ([2, 0, 1, 1], [0, 0, 0, 0]):
+        answers = [post(client, path, call) for path, call in zip(paths, calls, strict=True)]
+        assert [answer.get_json()["new"] for answer in answers] == told
+    assert rows(system) == 4
+    with system.database.read() as session:
+        campaign = session.get_one(Campaign, campaign_id)
+        assert (campaign.bounced, campaign.delivered, campaign.complained) == (1, 1, 0)
+        assert session.scalars(select(Suppression.email_hash)).all() == [first.email_hash]
+
+
 def test_a_bounce_suppresses_who_it_names(client: FlaskClient, system: System) -> None:
     at = Ledgers(system.database)
     campaign_id = at.planned(2)
     send = at.claimed(campaign_id, 2).sends[0]
     event = {
+        **SENDGRID_EVENT,
+        **HARD_BOUNCE,
         "email": send.email,
-        "timestamp": int(NOW.timestamp()),
-        "event": "bounce",
-        "type": "bounce",
-        "bounce_classification": "Invalid Address",
-        "status": "5.1.1",
-        "reason": "550 5.1.1 no such user",
         "sg_event_id": "e4",
         "cx_send_id": send_ref(HASH_KEY, campaign_id=campaign_id, send_id=send.send_id, attempt=1),
     }

@@ -47,6 +47,7 @@ LAYERS: dict[str, int] = {
     "services.suppression_sync": 4,
     "services.system": 4,
     "services.trial": 4,
+    "services.unsubscribe_spool": 4,
     "services.webhooks": 4,
     # 3: decisions
     "list_manager": 3,

@@ -1,0 +1,224 @@
+"""Unsubscribes that came while the database could not be written: a file beside it.
+
+A mail program may not repeat its one click, so who was told that they are off the list is on
+disk: in the database, or here, in a line of their own. Who claims begins with what is here
+(`write`), and nothing is added until that transaction has ended; so no claim passes over a
+line. PostgreSQL has no such file: one machine's disk would not stop a claim from another.
+"""
+
+import fcntl
+import logging
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from database.session import Database
+from list_manager import unsubscribe
+from utils.tokens import UnsubscribeLink
+
+log = logging.getLogger(__name__)
+
+TROUBLE = (DBAPIError, PoolTimeout, OSError)
+"""What keeps a change from the disk, of the database or of this file."""
+PATIENCE_S = 10.0
+_PAUSE_S = 0.002
+TRY_AGAIN_AFTER_S = 60.0
+"""How long unsubscribes go straight to the file, after the database failed one. The engine
+looks every second, so this is for a process without one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsubscribe:
+    """One request, and nothing of it that is not needed to repeat it."""
+
+    link: UnsubscribeLink
+    source: str
+    at: datetime
+
+    def line(self) -> bytes:
+        link = self.link
+        said = (
+            f"{link.email_hash.hex()} {link.subscriber_id} {link.send_id}"
+            f" {self.source} {self.at.isoformat()}"
+        ).encode()
+        return b"%s %08x\n" % (said, zlib.crc32(said))
+
+    @classmethod
+    def read(cls, line: bytes) -> "Unsubscribe":
+        """Raises `ValueError` for a line that is not as it was written."""
+        said, _, check = line.rpartition(b" ")
+        if check != b"%08x" % zlib.crc32(said):
+            raise ValueError("the checksum does not fit")
+        who, subscriber_id, send_id, source, at = said.decode().split(" ")
+        link = UnsubscribeLink(
+            email_hash=bytes.fromhex(who), subscriber_id=int(subscriber_id), send_id=int(send_id)
+        )
+        return cls(link=link, source=source, at=datetime.fromisoformat(at))
+
+    def apply(self, session: Session) -> None:
+        """Harmless when repeated, also after the person has come back since."""
+        unsubscribe(session, self.link, source=self.source, now=self.at, happened_at=self.at)
+
+
+class UnsubscribeSpool:
+    """The spool of one database. Thread-safe, and shared with other processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._path = database.path and database.path.with_name(f"{database.path.name}.unsubscribes")
+        self._leave_alone_until = 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        """For sure: a file that cannot be looked at may hold something."""
+        try:
+            return self._path is None or self._path.stat().st_size == 0
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+
+    def leave(self, link: UnsubscribeLink, *, source: str, now: datetime) -> bool:
+        """Take a person off the list; on disk when this returns. Whether the database has it.
+
+        Raises one of `TROUBLE` when it is nowhere: neither could be written.
+        """
+        if self.is_empty or time.monotonic() >= self._leave_alone_until:
+            try:
+                with self._database.write() as session:
+                    unsubscribe(session, link, source=source, now=now)
+            except TROUBLE as error:
+                if self._path is None:
+                    raise
+                log.error("the database cannot be written; an unsubscribe is spooled: %s", error)
+                self._leave_alone_until = time.monotonic() + TRY_AGAIN_AFTER_S
+            else:
+                self.replay()
+                return True
+        self._append(Unsubscribe(link=link, source=source, at=now))
+        return False
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that begins with all that was spooled, which is forgotten once it is
+        committed. Raises one of `TROUBLE` also when the spool cannot be read."""
+        with ExitStack() as after_commit, self._database.write() as session:
+            after_commit.enter_context(self._replayed(session))
+            yield session
+
+    def replay(self) -> None:
+        """What was spooled, into the database; if that cannot be written yet, later."""
+        try:
+            if not self.is_empty:
+                with self.write():
+                    pass
+        except TROUBLE as error:
+            log.warning("spooled unsubscribes wait for the database: %s", error)
+
+    @contextmanager
+    def _replayed(self, session: Session) -> Iterator[None]:
+        if self._path is None:
+            yield
+            return
+        with self._opened(self._path) as file:
+            lines = _complete(file).split(b"\n")[:-1]
+            for asked in self._read(lines):
+                asked.apply(session)
+            yield
+            if lines:
+                log.warning("%d spooled unsubscribes are in the database", len(lines))
+            try:
+                os.ftruncate(file, 0)
+            except OSError as error:  # they are repeated, which is harmless
+                log.warning("spooled unsubscribes cannot be forgotten: %s", error)
+
+    def _read(self, lines: list[bytes]) -> Iterator[Unsubscribe]:
+        """Each request once, however often it was made."""
+        seen = set()
+        for line in lines:
+            try:
+                asked = Unsubscribe.read(line)
+            except ValueError:
+                self._keep_damaged(line)
+                continue
+            if asked.link not in seen:
+                seen.add(asked.link)
+                yield asked
+
+    def _append(self, asked: Unsubscribe) -> None:
+        """On disk when this returns; else raises `OSError`, and the file is as it was."""
+        assert self._path is not None
+        with self._opened(self._path) as file:
+            # What a dying process left of its line was never acknowledged.
+            size = len(_complete(file))
+            os.ftruncate(file, size)
+            try:
+                _write(file, asked.line())
+            except OSError:
+                os.ftruncate(file, size)
+                raise
+            if not size:
+                _sync_folder(self._path.parent)
+
+    def _keep_damaged(self, line: bytes) -> None:
+        """A whole line that says nothing: the disk lied. A person may still make sense of it."""
+        assert self._path is not None
+        kept = self._path.with_name(f"{self._path.name}.damaged")
+        log.error("a line of the spool is damaged: somebody who left may be mailed; see %s", kept)
+        with self._opened(kept) as file:
+            os.lseek(file, 0, os.SEEK_END)
+            _write(file, line + b"\n")
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[int]:
+        """The file, ours alone until the end of the block."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        file = os.open(path, flags, 0o600)
+        try:
+            _lock(file)
+            yield file
+        finally:
+            os.close(file)
+
+
+def _lock(file: int) -> None:
+    ends_at = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > ends_at:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
+
+
+def _complete(file: int) -> bytes:
+    """Up to the last line end; what follows is a line that its writer did not live to finish."""
+    held = os.pread(file, os.fstat(file).st_size, 0)
+    return held[: held.rfind(b"\n") + 1]
+
+
+def _write(file: int, line: bytes) -> None:
+    while line:
+        line = line[os.write(file, line) :]
+    os.fsync(file)
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the name of a new file survives power loss too."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
