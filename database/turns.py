@@ -3,7 +3,8 @@
 SQLite lets one write at a time and the others ask again after pauses that grow to 100 ms,
 so whoever writes without pause, a campaign, leaves nothing to another process. Here the one
 who has waited goes before the one who has just written. This is about order alone: that
-only one writes at a time is still SQLite's doing, and who waited in vain asks SQLite.
+only one writes at a time is still SQLite's doing, and who waited in vain for another process
+asks SQLite. Within this process nobody does: a whole queue would wait, one after the other.
 """
 
 import fcntl
@@ -12,12 +13,17 @@ import threading
 import time
 from pathlib import Path
 
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
 PATIENCE_S = 10.0
 _PAUSE_S = 0.0005
 
 
 class Turns:
-    """A context manager for one write; not reentrant."""
+    """A context manager for one write; not reentrant.
+
+    Raises SQLAlchemy's `TimeoutError`, as its pool does, for who waited `PATIENCE_S` in vain.
+    """
 
     def __init__(self, path: Path | None) -> None:
         """`path`: of the database; without one nobody outside this process is asked."""
@@ -26,9 +32,13 @@ class Turns:
         self._files: tuple[int, int] | None = None
 
     def __enter__(self) -> None:
+        ends_at = time.monotonic() + PATIENCE_S
         # Whoever waits for the turn holds `next`, so nobody gets past them.
-        with self._next:
-            self._turn.acquire()
+        _acquire(self._next, ends_at)
+        try:
+            _acquire(self._turn, ends_at)
+        finally:
+            self._next.release()
         try:
             self._wait_for_others()
         except BaseException:
@@ -61,6 +71,11 @@ class Turns:
             following = os.open(f"{path}.next.lock", flags, 0o600)
             self._files = following, os.open(f"{path}.turn.lock", flags, 0o600)
         return self._files
+
+
+def _acquire(lock: threading.Lock, ends_at: float) -> None:
+    if not lock.acquire(timeout=max(0.0, ends_at - time.monotonic())):
+        raise PoolTimeout(f"others of this process have written for over {PATIENCE_S:g} s")
 
 
 def _locked(file: int, ends_at: float) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from database import turns
 from database.session import Database
@@ -33,6 +34,21 @@ def test_nobody_writes_twice_while_another_waits(same_process: bool, tmp_path: P
     patient.join()
     again.join()
     assert order == ["waited", "again"]
+
+
+def test_nobody_waits_longer_than_their_patience_for_others_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the database is locked, each of a queue would wait for all before it."""
+    turns_of_all = Turns(tmp_path / "email.db")
+    with turns_of_all:
+        monkeypatch.setattr(turns, "PATIENCE_S", 0.0)
+        for _ in range(2):
+            with pytest.raises(PoolTimeout):
+                turns_of_all.__enter__()
+    monkeypatch.undo()
+    with turns_of_all:
+        pass
 
 
 def is_locked(path: str) -> bool:
