@@ -27,7 +27,11 @@ def in_strings(text: str) -> str:
 KEY = key_record()
 _TEXT = in_strings(KEY)
 
+EXAMPLE = "example SOA ns.example. host.example. 1 7200 900 1209600 300\n"
+"""That there is such a top-level domain at all."""
+
 GOOD_ZONES = f"""
+{EXAMPLE}
 example.com                          SOA   ns1.example.com. host.example.com. 1 7200 900 1209600 300
 example.com                          NS    ns1.example.com.
 example.com                          NS    ns2.example.com.

@@ -13,7 +13,7 @@ from config.domain_setup import DomainSetup
 from config.esp_config import EspName
 from config.settings import ROOT, load_settings
 from config.values import Nameserver
-from tests.dns_good import DOMAIN, GOOD_SETUP, GOOD_ZONES, KEY, REGION
+from tests.dns_good import DOMAIN, EXAMPLE, GOOD_SETUP, GOOD_ZONES, KEY, REGION
 from tests.dns_zones import PATIENCE_S, serving, silent
 from tests.environment import API_KEY, SECRET_KEY
 from utils.dns import lookup
@@ -113,6 +113,16 @@ def test_where_nobody_answers_all_is_unknown_and_nothing_blocks() -> None:
     assert not any(one.blocks for one in findings)
 
 
+def test_a_name_server_that_knows_no_top_level_domain_is_not_believed() -> None:
+    """As in networks without a way out: every name is NXDOMAIN, and nothing is known."""
+    findings = checked("localhost A 127.0.0.1")
+    assert {one.status for one in findings} == {Status.UNKNOWN}
+    assert {one.remedy for one in findings} == {
+        "Set DNS_NAMESERVERS: the name server says that there is no .com at all."
+    }
+    assert not any(one.blocks for one in findings)
+
+
 HOSTILE = [
     ("example.com TXT", f"example.com TXT {' '.join([chr(34) + 'v=spf1 ' + 'a:x ' * 60 + chr(34)] * 250)}"),
     ("example.com TXT", 'example.com TXT "v=spf1 <script>alert(1)</script> ~all"'),
@@ -160,7 +170,7 @@ def test_a_checker_looks_at_the_sending_domain_and_its_setup() -> None:
 
 
 def test_of_a_domain_nobody_knows_all_esps_are_told_what_they_want() -> None:
-    with serving("") as (nameserver, _):
+    with serving(EXAMPLE) as (nameserver, _):
         known = load_settings(settings(nameserver, SENDING_DOMAIN="new.example"), None)
         records = DNSChecker(settings=known, setup=DomainSetup(domain="new.example")).records()
     assert {one.esp for one in records} == {None, *EspName}

@@ -13,7 +13,7 @@ from utils.dns.dkim_checks import check_dkim
 from utils.dns.dmarc import Policy, organizational_domains
 from utils.dns.dmarc_checks import check_dmarc
 from utils.dns.findings import Finding, Status
-from utils.dns.lookup import Answer, Lookups
+from utils.dns.lookup import Answer, Found, Lookups
 from utils.dns.mechanism import Mechanism
 from utils.dns.ptr_checks import check_ptr
 from utils.dns.return_path_checks import check_return_path_records
@@ -40,11 +40,26 @@ async def full_check(
         asyncio.gather(*(_of_esp(lookups, subject, esp, dmarc) for esp in subject.esps)),
     )
     await ahead
-    findings = with_blocks(chain(of_domain, *of_esps))
-    if not lookups.is_unanswered:
-        return findings
+    fault = await _why_unknown(lookups, subject.domain)
+    if fault is None:
+        return with_blocks(chain(of_domain, *of_esps))
     # What names alone say is of no use to anybody then.
-    return [replace(finding, status=Status.UNKNOWN, remedy=UNANSWERED) for finding in findings]
+    return [
+        replace(finding, status=Status.UNKNOWN, remedy=fault)
+        for finding in chain(of_domain, *of_esps)
+    ]
+
+
+async def _why_unknown(lookups: Lookups, domain: str) -> str | None:
+    """Why nothing that was answered can be believed; `None`: it can."""
+    top = domain.rpartition(".")[2]
+    answer = await lookups.ask(top, "SOA")
+    if lookups.is_unanswered:
+        return UNANSWERED
+    if answer.found is Found.NXDOMAIN:
+        # Networks without a way out have name servers that know nothing and say so.
+        return f"Set DNS_NAMESERVERS: the name server says that there is no .{top} at all."
+    return None
 
 
 def _ask_ahead(lookups: Lookups, subject: Subject) -> "asyncio.Future[list[Answer]]":
@@ -55,6 +70,7 @@ def _ask_ahead(lookups: Lookups, subject: Subject) -> "asyncio.Future[list[Answe
         for record in subject.records(esp).return_path
     }
     of_domain = [(subject.domain, kind) for kind in ("NS", "DS")]
+    of_domain.append((subject.domain.rpartition(".")[2], "SOA"))
     of_hosts = [(f"_dmarc.{host}", "TXT") for host in sorted(hosts)]
     return asyncio.gather(*(lookups.ask(*asked) for asked in (*of_domain, *of_hosts)))
 
