@@ -12,12 +12,15 @@ if __name__ == "__main__":
 import gc
 import logging
 import os
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, ClassVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
@@ -49,7 +52,7 @@ from api import (
 )
 from api.openapi import Api, docs
 from api.system import attach
-from config.settings import ROOT, Settings, SettingsError, load_settings
+from config.settings import ROOT, Settings, SettingsError, load_settings, secrets_of
 from database.migrate import SchemaNewerThanCode
 from services.housekeeping import Housekeeper
 from services.system import System, WrongDatabase
@@ -59,6 +62,8 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
 THREADS = 64
+LONGEST_READ_S = 30
+"""Within this a request must have come whole; one with the key may take longer (imports)."""
 GRACEFUL_TIMEOUT_S = 40
 """Longer than an ESP may take to answer (30 s): what is in flight ends, and is recorded."""
 
@@ -84,7 +89,11 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
 }
+_ONLY_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 def create_app(settings: Settings | None = None, system: System | None = None) -> Flask:
@@ -103,11 +112,14 @@ def create_app(settings: Settings | None = None, system: System | None = None) -
     errors.register(app)
     limits.register(app, system)
     auth.register(app)
+    app.before_request(_take_your_time)
     for api in BLUEPRINTS:
         app.register_api(api)
     for pages in PAGES:
         app.register_blueprint(pages)
     app.after_request(_finish)
+    if system.settings.public_base_url.startswith("https://"):
+        app.after_request(_ask_for_https)
     return app
 
 
@@ -115,6 +127,17 @@ def _begin() -> None:
     """What is logged while a request is answered carries its id."""
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=errors.request_id())
+
+
+def _take_your_time() -> None:
+    """The key was right, or none is needed: only the former may be slow."""
+    if request.url_rule is not None and request.url_rule.rule not in auth.PUBLIC_RULES:
+        _Worker.reading.pop(request.environ.get("gunicorn.socket"), None)
+
+
+def _ask_for_https(response: Response) -> Response:
+    response.headers.update(_ONLY_HTTPS)
+    return response
 
 
 def _finish(response: Response) -> Response:
@@ -133,7 +156,33 @@ def _finish(response: Response) -> Response:
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
-    """gunicorn's threads, and the moments at which the system starts and stops."""
+    """gunicorn's threads, and the moments at which the system starts and stops.
+
+    gunicorn lets a client hold a thread with a request that never ends; here it ends in time.
+    """
+
+    reading: ClassVar[dict[Any, float]] = {}
+    """Connections whose request may not have come whole, and until when it must have."""
+
+    def handle(self, conn: Any) -> Any:
+        self.reading[conn.sock] = time.monotonic() + LONGEST_READ_S
+        try:
+            return super().handle(conn)
+        finally:
+            self.reading.pop(conn.sock, None)
+
+    def murder_pending(self) -> None:
+        """gunicorn calls this every second."""
+        super().murder_pending()
+        self.end_slow_reads(time.monotonic())
+
+    @classmethod
+    def end_slow_reads(cls, now: float) -> None:
+        """No more is read from who is late; what was read whole is answered all the same."""
+        for sock in [sock for sock, until in list(cls.reading.items()) if until < now]:
+            cls.reading.pop(sock, None)
+            with suppress(OSError):  # closed meanwhile
+                sock.shutdown(socket.SHUT_RD)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: claim nothing more, so that requests that wait are answered now."""
@@ -220,9 +269,16 @@ def serve() -> None:
         sys.exit(str(error))
     except (SchemaNewerThanCode, WrongDatabase, SQLAlchemyError, OSError) as error:
         sys.exit(f"the database cannot be used: {getattr(error, 'orig', error)}")
-    for warning in settings.warnings:
+    logs.keep_secret(secrets_of(settings))
+    for warning in (*settings.warnings, *open_to_others(ROOT / ".env")):
         print(warning, file=sys.stderr)  # noqa: T201 - a start is watched by a person
     _Server(settings).run()
+
+
+def open_to_others(secrets: Path) -> Iterator[str]:
+    """A warning, if other users of the machine can get at a file of secrets."""
+    if secrets.exists() and secrets.stat().st_mode & 0o077:
+        yield f"{secrets} can be read or written by others: chmod 600 {secrets}"
 
 
 @contextmanager

@@ -7,9 +7,10 @@ once, a line for each, and none of them repeats a secret.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from config import values
 from config.domain_setup import DomainSetup, load
@@ -26,6 +27,7 @@ __all__ = [
     "SettingsError",
     "load_settings",
     "sandbox_esps",
+    "secrets_of",
 ]
 
 SAMPLE_POSTAL_ADDRESS = "Example Ltd, 1 Example Street, Example Town"
@@ -70,7 +72,6 @@ class Settings:
     sync_budget_seconds: int
     trusted_proxy_hops: int
     """Proxies of ours in front: so many of the forwarded addresses are believed."""
-    dns_nameservers: tuple[Nameserver, ...]
     api_calls_per_minute: int
     """With the API key; 0 in this and the next three is no limit."""
     wrong_keys_per_minute: int
@@ -79,6 +80,7 @@ class Settings:
     """From one address, without a key and without a link of ours."""
     opt_in_mails_per_hour: int
     """That ask somebody to confirm; over all who sign up."""
+    dns_nameservers: tuple[Nameserver, ...]
     """Empty: those of the system."""
     dns_blocklist_nameservers: tuple[Nameserver, ...]
     """Empty: blocklists are not asked."""
@@ -123,12 +125,26 @@ def sandbox_esps(settings: Settings, base_urls: Mapping[EspName, str]) -> dict[E
     }
 
 
+def secrets_of(settings: Settings) -> frozenset[str]:
+    """What nobody may be shown: the values that `repr` leaves out, and a database's password."""
+    found: set[str] = set()
+    holders: list[Settings | EspConfig] = [settings, *settings.esps.values()]
+    for holder in holders:
+        hidden = (getattr(holder, one.name) for one in fields(holder) if not one.repr)
+        for value in hidden:
+            found.update((value,) if isinstance(value, str) else value)
+    found.discard(settings.database_url)
+    if password := urlsplit(settings.database_url).password:
+        found.update((password, unquote(password)))
+    return frozenset(found - {""})
+
+
 def _settings(reader: Reader) -> Settings:
     read = reader.read
+    often = values.whole_number(0, 100_000)
     setup_file = _domain_setup_file(reader)
     mode = read("SENDING_MODE", values.choice(SendingMode), SendingMode.SANDBOX)
     live = mode is SendingMode.LIVE
-    often = values.whole_number(0, 100_000)
     port = read("PORT", values.whole_number(1, 65535), 5000)
     from_email = read("FROM_EMAIL", values.email_address, "news@example.com")
     limits = {
@@ -150,13 +166,13 @@ def _settings(reader: Reader) -> Settings:
         postal_address=read("POSTAL_ADDRESS", values.one_line, SAMPLE_POSTAL_ADDRESS),
         sending_domain=read("SENDING_DOMAIN", values.domain, from_email.rpartition("@")[2]),
         trusted_proxy_hops=read("TRUSTED_PROXY_HOPS", values.whole_number(0, 5), 0),
-        sync_budget_seconds=read("SYNC_BUDGET_SECONDS", values.whole_number(0, 900), 300),
-        dns_nameservers=read("DNS_NAMESERVERS", values.several(values.nameserver), ()),
-        sending_ips=read("SENDING_IPS", values.several(values.public_address), ()),
         api_calls_per_minute=read("API_CALLS_PER_MINUTE", often, 1200),
         wrong_keys_per_minute=read("WRONG_KEYS_PER_MINUTE", often, 120),
         public_calls_per_minute=read("PUBLIC_CALLS_PER_MINUTE", often, 120),
         opt_in_mails_per_hour=read("OPT_IN_MAILS_PER_HOUR", often, 200),
+        sync_budget_seconds=read("SYNC_BUDGET_SECONDS", values.whole_number(0, 900), 300),
+        dns_nameservers=read("DNS_NAMESERVERS", values.several(values.nameserver), ()),
+        sending_ips=read("SENDING_IPS", values.several(values.public_address), ()),
         dns_blocklist_nameservers=read(
             "DNS_BLOCKLIST_NAMESERVERS", values.several(values.nameserver), ()
         ),

@@ -50,7 +50,10 @@ class Database:
             )
             self._turns: Turns | None = Turns(self.path)
         else:
-            self.writer = create_engine(self.url, pool_size=8, max_overflow=64, pool_pre_ping=True)
+            # `hide_parameters`: the values in a failed statement are people's.
+            self.writer = create_engine(
+                self.url, pool_size=8, max_overflow=64, pool_pre_ping=True, hide_parameters=True
+            )
             # Else each statement of a reader would see another moment.
             self.reader = self.writer.execution_options(isolation_level="REPEATABLE READ")
             self.counter = self.writer
@@ -93,7 +96,13 @@ def _beside(url: URL) -> URL:
 def _sqlite_engine(url: URL, *, begin: str, pool_size: int, also: Sequence[str] = ()) -> Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine = create_engine(url, pool_size=pool_size, max_overflow=64, pool_timeout=30)
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=64,
+        pool_timeout=30,
+        hide_parameters=True,
+    )
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:

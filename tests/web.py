@@ -23,7 +23,14 @@ KEY = {"Authorization": f"Bearer {API_KEY}"}
 @pytest.fixture
 def system(database: Database, clock: Clock) -> System:
     settings = load_settings(
-        {"API_KEY": API_KEY, "SECRET_KEY": SECRET_KEY, "DATABASE_URL": str(database.url)}, None
+        {
+            "API_KEY": API_KEY,
+            "SECRET_KEY": SECRET_KEY,
+            "DATABASE_URL": str(database.url),
+            # The clock stands still, so no minute ends.
+            **dict.fromkeys(("API_CALLS_PER_MINUTE", "PUBLIC_CALLS_PER_MINUTE"), "0"),
+        },
+        None,
     )
     return System(
         settings=settings,

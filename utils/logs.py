@@ -1,12 +1,14 @@
 """Logs as one JSON object a line, with the request and campaign they belong to.
 
 Addresses are cut to their domain above DEBUG: a log is read by more people than the list.
+Secrets of the installation are in no line, whatever an error of a library says.
 """
 
+import json
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 import structlog
@@ -14,7 +16,20 @@ import structlog
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)")
 _QUIET = ("urllib3", "botocore", "boto3", "python_http_client", "alembic")
 
+_SHORTEST_SECRET = 6
+"""What is shorter is no secret, and would be found in words."""
+
 Event = MutableMapping[str, Any]
+
+_secrets: list[str] = []
+
+
+def keep_secret(values: Iterable[str]) -> None:
+    """From now on, none of these is in a line of the log."""
+    known = {value for value in values if len(value) >= _SHORTEST_SECRET}
+    # As they are, and as they are inside JSON; the longest first, since one may hold another.
+    spelled = known | {json.dumps(value)[1:-1] for value in known}
+    _secrets[:] = sorted(spelled, key=len, reverse=True)
 
 
 def set_up(level: int = logging.INFO) -> None:
@@ -35,6 +50,7 @@ def set_up(level: int = logging.INFO) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
+                hide_secrets,
             ],
         )
     )
@@ -52,3 +68,11 @@ def hide_addresses(_logger: object, _method: str, event: Event) -> Event:
             if isinstance(value, str):
                 event[name] = _ADDRESS.sub(r"…@\1", value)
     return event
+
+
+def hide_secrets(_logger: object, _method: str, rendered: object) -> str:
+    """The line without any secret that `keep_secret` was told of."""
+    line = str(rendered)
+    for secret in _secrets:
+        line = line.replace(secret, "[secret]")
+    return line
