@@ -56,7 +56,7 @@ from config.settings import ROOT, Settings, SettingsError, load_settings, secret
 from database.migrate import SchemaNewerThanCode
 from services.housekeeping import Housekeeper
 from services.system import System, WrongDatabase
-from utils import logs
+from utils import failpoints, logs
 
 log = logging.getLogger(__name__)
 
@@ -272,6 +272,7 @@ def serve() -> None:
     logs.keep_secret(secrets_of(settings))
     for warning in (*settings.warnings, *open_to_others(ROOT / ".env")):
         print(warning, file=sys.stderr)  # noqa: T201 - a start is watched by a person
+    failpoints.arm(settings.failpoint)
     _Server(settings).run()
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspConfig, EspName
+from config.failpoints import Failpoint
 from config.settings import DnsGate, EspDistribution
 from database.ledger_lock import lock_ledger
 from database.models import CampaignKind, CampaignStatus
@@ -34,6 +35,7 @@ from services.ledger.record import give_back, recover
 from services.mailing import Identity, Mailing
 from services.pace import Pace
 from services.unsubscribe_spool import UnsubscribeSpool
+from utils.failpoints import reach
 
 log = logging.getLogger(__name__)
 
@@ -186,9 +188,11 @@ class CampaignEngine:
                 unknown = recover(
                     session, self._clock(), ours={*self._floor.calls, *self._uncalled}
                 )
+                reach(Failpoint.RECOVERY_BEFORE_COMMIT)
         except CANNOT_WRITE:
             self._lock.release()
             raise
+        reach(Failpoint.RECOVERY_AFTER_COMMIT)
         if unknown:
             log.warning("%d sends were under way when the last process ended: unknown", unknown)
         self._sending.set()
@@ -240,6 +244,10 @@ class CampaignEngine:
 
     def _after_commit(self, step: Step, looked_up: Mapping[EspName, object]) -> None:
         self._uncalled = {batch.id for batch, _ in step.claimed}
+        if self._finished:
+            reach(Failpoint.RECORD_AFTER_COMMIT)
+        if step.claimed:
+            reach(Failpoint.CLAIM_AFTER_COMMIT)
         for esp in looked_up:
             del self._look_ups[esp]
         for call in self._finished:

@@ -4,6 +4,7 @@
 #   ./setup.sh                    packages, .env, database
 #   ./setup.sh demo               the same, then the demo
 #   ./setup.sh test [arguments]   the same, then the tests; arguments go to pytest
+#   ./setup.sh test --long [...]  the same, with each fault tried as often as before a release
 #
 # Run it as often as you like: what is done is not done again. PYTHON=... chooses the Python
 # of a new .venv. Written for bash 3.2 too, which is what macOS has.
@@ -43,13 +44,20 @@ main() {
 
   case ${1-} in
     demo) exec "$PY" cli.py demo ;;
-    test) shift && exec "$PY" -m pytest "$@" ;;
+    test)
+      shift
+      if [ "${1-}" = --long ]; then
+        shift
+        export FAULT_TIER=long # tests/faults/tiers.py
+      fi
+      exec "$PY" -m pytest "$@"
+      ;;
   esac
   [ -n "$changed" ] || say "Nothing to do: everything is set up."
   say "Try ./setup.sh demo, or start the server: python3 app.py"
 }
 
-usage() { sed -n '4,6s/^# *//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '4,7s/^# *//p' "${BASH_SOURCE[0]}"; }
 
 say() { printf '%s\n' "$*"; }
 

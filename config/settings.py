@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from config import values
 from config.domain_setup import DomainSetup, load
 from config.esp_config import ESPS, EspConfig, EspName
+from config.failpoints import Armed, armed
 from config.reader import Reader, SettingsError, read_env_file, unknown_lines
 from config.values import ROOT, Nameserver
 
@@ -95,6 +96,8 @@ class Settings:
     """Rank and limits of each ESP, whether it has a key or not."""
     esps: dict[EspName, EspConfig]
     """The ESPs that have a key."""
+    failpoint: Armed | None = None
+    """Where a test has the server die; never with a real ESP."""
     warnings: tuple[str, ...] = ()
     """Names in `.env` that we do not know, a line for each; print them at the start."""
 
@@ -184,6 +187,7 @@ def _settings(reader: Reader) -> Settings:
         dns_gate=read("DNS_GATE", values.choice(DnsGate), DnsGate.BLOCK if live else DnsGate.WARN),
         esp_limits=limits,
         esps={name: esp for name, esp in esps.items() if esp is not None and live},
+        failpoint=read("FAILPOINT", armed, None),
     )
 
 
@@ -234,3 +238,6 @@ def _check_live(reader: Reader, settings: Settings) -> None:
     if outside and reader.text("PUBLIC_BASE_URL") and values.is_loopback(settings.public_base_url):
         fault = "must be an https URL that recipients can reach, since mail goes to a real ESP"
         reader.faults.setdefault("PUBLIC_BASE_URL", fault)
+    if outside and settings.failpoint is not None:
+        fault = "is for tests: it kills the server, so no real ESP may be set"
+        reader.faults.setdefault("FAILPOINT", fault)

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
+from config.failpoints import Failpoint
 from config.settings import EspDistribution
 from database.models import Campaign, CampaignStatus, TallyKind
 from services.base import Account, EspError, Outcome, SendResult
@@ -33,6 +34,7 @@ from services.standing import (
     save_account,
     save_breaker,
 )
+from utils.failpoints import reach
 from utils.personalisation import TemplateError
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,7 @@ class Step:
             if is_new and outcome.carried:
                 self._learn(batch, outcome)
             self._react(batch, outcome)
+            reach(Failpoint.RECORD_BEFORE_COMMIT)
 
     def advance(self) -> None:
         """Plan, end and claim, as far as ESPs have room; each campaign in its turn."""
@@ -88,6 +91,7 @@ class Step:
         for campaign in campaigns:
             if campaign.status is CampaignStatus.PLANNING:
                 plan_chunk(self._session, campaign, self._now)
+                reach(Failpoint.PLAN_BEFORE_COMMIT)
                 self.pause = 0.0
             elif campaign.queued > 0:
                 queued.append(campaign)
@@ -204,6 +208,7 @@ class Step:
         self._floor.pace[esp].take(len(batch.sends), standing.per_second)
         self._floor.note_turn(campaign.id)
         self.claimed.append((batch, mailing))
+        reach(Failpoint.CLAIM_BEFORE_COMMIT)
         return True
 
     def _claimed_nothing(self, campaign: Campaign, before: int) -> None:
@@ -222,6 +227,7 @@ class Step:
             self.pause = 0.0
         else:
             finish(self._session, campaign, self._now)
+            reach(Failpoint.FINISH_BEFORE_COMMIT)
             self._stand(campaign)
 
     def _rank(self, campaign: Campaign, allowed: list[Standing]) -> list[EspName]:

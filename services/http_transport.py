@@ -21,6 +21,7 @@ import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from config.failpoints import Failpoint
 from services.base import (
     CONNECT_TIMEOUT_S,
     MAX_ANSWER_BYTES,
@@ -28,6 +29,7 @@ from services.base import (
     EspUnavailable,
     OutcomeUnknown,
 )
+from utils.failpoints import reach
 
 MAX_IDLE_S = 20.0
 """A connection unused for longer is not used again. Balancers drop idle ones after 60 s or
@@ -110,9 +112,12 @@ class Transport:
             response.close()
             reason = f"{response.status}: redirected elsewhere, not followed"
             raise EspUnavailable(reason, http_status=response.status)
-        return Answer(
-            status=response.status, headers=response.headers, body=self._whole_body(response)
-        )
+        if body:
+            reach(Failpoint.STATUS_READ)
+        answered = self._whole_body(response)
+        if body:
+            reach(Failpoint.RESPONSE_READ)
+        return Answer(status=response.status, headers=response.headers, body=answered)
 
     def _whole_body(self, response: urllib3.BaseHTTPResponse) -> bytes:
         try:
@@ -218,6 +223,7 @@ class _OneDeadline(HTTPConnection):
         super().__init__(*args, **kwargs)
         self._deadline_s = deadline_s
         self._deadline = 0.0
+        self._body: bytes | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -234,11 +240,22 @@ class _OneDeadline(HTTPConnection):
         if self.sock is None:
             self.connect()
         self._deadline = time.monotonic() + self._deadline_s
+        self._body = kwargs.get("body")
+        if self._body:
+            reach(Failpoint.CONNECTED)
         super().request(*args, **kwargs)
+        if self._body:
+            reach(Failpoint.BODY_SENT)
+        self._body = None
 
     def send(self, data: Any) -> None:
         self.sock.settimeout(_left(self._deadline))
+        if self._body and data is self._body:  # not the headers, which go first
+            reach(Failpoint.HALF_BODY_SENT, partial(self._send_half, data))
         super().send(data)
+
+    def _send_half(self, data: bytes) -> None:
+        super().send(data[: len(data) // 2])
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as in urllib3
         # http.client only ever calls it.

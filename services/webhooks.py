@@ -10,6 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.esp_config import EspConfig, EspName, SesConfig
+from config.failpoints import Failpoint
 from database.models import WebhookEvent
 from database.session import Database
 from services.adapters import build_webhook_reader, confirm_subscription
@@ -24,6 +25,7 @@ from services.events import (
     WebhookCall,
     WebhookReader,
 )
+from utils.failpoints import reach
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,9 @@ class Webhooks:
         if received.subscription is not None:
             self._ask(received.subscription, now)
             return None
-        return self._recording.record(esp, received.events, now)
+        recorded = self._recording.record(esp, received.events, now)
+        reach(Failpoint.WEBHOOK_AFTER_COMMIT)
+        return recorded
 
     def resume(self) -> None:
         """Confirm what was asked for before this process began."""

@@ -8,6 +8,7 @@ import pytest
 
 from config.domain_setup import load as load_domain_setup
 from config.esp_config import ESPS, EspConfig, EspName, PostmarkConfig, SendGridConfig, SesConfig
+from config.failpoints import Armed, Failpoint
 from config.reader import Reader
 from config.settings import (
     ROOT,
@@ -47,7 +48,7 @@ DESIGN = {
     *("SENDING_MODE", "DATABASE_URL", "API_KEY", "SECRET_KEY", "HOST", "PORT", "PUBLIC_BASE_URL"),
     *("FROM_EMAIL", "FROM_NAME", "POSTAL_ADDRESS", "SENDING_DOMAIN", "SYNC_BUDGET_SECONDS"),
     *("TRUSTED_PROXY_HOPS", "DNS_NAMESERVERS", "DOMAIN_SETUP_FILE", "DNS_GATE", "ESP_DISTRIBUTION"),
-    *("DNS_BLOCKLIST_NAMESERVERS", "SENDING_IPS"),
+    *("DNS_BLOCKLIST_NAMESERVERS", "SENDING_IPS", "FAILPOINT"),
     *("API_CALLS_PER_MINUTE", "WRONG_KEYS_PER_MINUTE", "PUBLIC_CALLS_PER_MINUTE"),
     *("OPT_IN_MAILS_PER_HOUR",),
     *("SENDGRID_API_KEY", "SENDGRID_BASE_URL", "SENDGRID_WEBHOOK_PUBLIC_KEY"),
@@ -168,6 +169,8 @@ def test_settings_read_the_variables_of_the_design_and_no_other(environ: dict[st
         ("SENDING_DOMAIN", "Example.ORG.", "sending_domain", "example.org"),
         ("SYNC_BUDGET_SECONDS", "0", "sync_budget_seconds", 0),
         ("TRUSTED_PROXY_HOPS", "1", "trusted_proxy_hops", 1),
+        ("FAILPOINT", "body-sent", "failpoint", Armed(Failpoint.BODY_SENT, 1)),
+        ("FAILPOINT", "connected:3", "failpoint", Armed(Failpoint.CONNECTED, 3)),
         ("API_CALLS_PER_MINUTE", "0", "api_calls_per_minute", 0),
         ("WRONG_KEYS_PER_MINUTE", "5", "wrong_keys_per_minute", 5),
         ("PUBLIC_CALLS_PER_MINUTE", "60", "public_calls_per_minute", 60),
@@ -225,6 +228,7 @@ DATABASE = (
 HOST = "must be an IP address to listen on, like 127.0.0.1 or 0.0.0.0"
 ADDRESS = "must be one plain address like news@example.com"
 DOMAIN = "must be a domain like example.com (in its xn-- form if not ASCII)"
+PLACE = "must be a name of config/failpoints.py, like body-sent or body-sent:3"
 ONE_LINE = "must be one line without control characters"
 RATE = "must be a number above 0, like 10 or 0.5"
 ASCII = "must be printable ASCII without spaces"
@@ -301,6 +305,8 @@ LONG = "x" * 200
         ("SENDING_DOMAIN", "127.0.0.1", f"{DOMAIN}, not '127.0.0.1'"),
         ("SENDING_DOMAIN", "-a.example", f"{DOMAIN}, not '-a.example'"),
         ("TRUSTED_PROXY_HOPS", "6", "must be a whole number from 0 to 5, not '6'"),
+        ("FAILPOINT", "body-send", f"{PLACE}, not 'body-send'"),
+        ("FAILPOINT", "body-sent:0", f"{PLACE}, not 'body-sent:0'"),
         ("SYNC_BUDGET_SECONDS", "901", "must be a whole number from 0 to 900, not '901'"),
         ("DNS_NAMESERVERS", "9.9.9.9,dns.example", f"{DNS}, not '9.9.9.9,dns.example'"),
         ("DNS_NAMESERVERS", "9.9.9.9:0", f"{DNS}, not '9.9.9.9:0'"),
@@ -388,6 +394,10 @@ def test_fault(name: str, text: str, expected: str) -> None:
                 "PUBLIC_BASE_URL: must be an https URL that recipients can reach,"
                 " since mail goes to a real ESP"
             ],
+        ),
+        (
+            LIVE | SES | {"FAILPOINT": "body-sent", "SENDGRID_BASE_URL": "http://127.0.0.1:8025"},
+            ["FAILPOINT: is for tests: it kills the server, so no real ESP may be set"],
         ),
         (
             KEYS | {"PORT": "http", "SES_BATCH_SIZE": "-1", "HOST": "box"},

@@ -32,7 +32,7 @@ case "$*" in
   "-m venv"*) echo venv >>calls && mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
   "-m pip"*) echo pip >>calls && . ./installer ;;
   "-m compileall"*) ;;
-  "-m pytest"* | "cli.py demo") printf '%s|' "$@" ;;
+  "-m pytest"* | "cli.py demo") printf "${{FAULT_TIER:+tier $FAULT_TIER: }}" && printf '%s|' "$@" ;;
   "cli.py init") echo init >>calls && touch data/email.db && exit "${{INIT_CODE:-0}}" ;;
   *) exec {sys.executable} "$@" ;;
 esac
@@ -143,7 +143,8 @@ def test_uv_is_used_where_there_is_one(project: Project) -> None:
     [
         (["demo"], "cli.py|demo|"),
         (["test"], "-m|pytest|"),
-        (["test", "--long", "-k", "a b"], "-m|pytest|--long|-k|a b|"),
+        (["test", "-k", "a b"], "-m|pytest|-k|a b|"),
+        (["test", "--long", "-k", "a b"], "tier long: -m|pytest|-k|a b|"),
     ],
 )
 def test_what_comes_after_set_up(project: Project, arguments: list[str], passed: str) -> None:
@@ -158,6 +159,7 @@ def test_unknown_arguments_show_the_usage(project: Project) -> None:
         "./setup.sh",
         "./setup.sh demo",
         "./setup.sh test [arguments]",
+        "./setup.sh test --long [...]",
     ]
 
 

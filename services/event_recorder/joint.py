@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from config.esp_config import EspName
+from config.failpoints import Failpoint
 from database.session import Database
 from services.event_recorder import Recorded, record_calls
 from services.events import Event
+from utils.failpoints import reach
 
 MOST_EVENTS = 1_000
 """In one transaction, beyond those of its first call: others wait for it."""
@@ -62,6 +64,7 @@ class JointRecording:
                 found = record_calls(
                     session, calls[0].esp, events, hash_key=self._hash_key, now=now
                 )
+                reach(Failpoint.WEBHOOK_BEFORE_COMMIT)
         except Exception as error:  # whoever waits must hear of it, whatever it is
             self._fail(calls, error, now)
         else:

@@ -45,17 +45,24 @@ class Server:
         self.url = environ["PUBLIC_BASE_URL"]
         self._command, self._environ, self._log = command, environ, log
         self._process: subprocess.Popen[bytes] | None = None
+        self.kills = 0
+        self._ended_by: int | None = None
         self._alive = -1
         """A pipe that every process of the server holds: at its end when the last is gone."""
 
     def start(self) -> None:
-        """In a process group of its own; returns when `/readyz` says 200."""
+        """Returns when `/readyz` says 200."""
+        assert self.begin(), f"the server did not start:\n{self.said()}"
+
+    def begin(self, **more: str) -> bool:
+        """Start with further settings, in a process group of its own; returns when `/readyz`
+        says 200, or when the server has ended by itself: whether it is ready."""
         self._alive, held = os.pipe()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=ROOT,
-                env=self._environ,
+                env={**self._environ, **more},
                 stdout=log,
                 stderr=log,
                 pass_fds=(held,),
@@ -64,8 +71,11 @@ class Server:
         os.close(held)
         ends_at = time.monotonic() + START_WITHIN_S
         while not self._is_ready():
-            if self._is_gone(within_s=0.02) or time.monotonic() > ends_at:
-                raise AssertionError(f"the server did not start:\n{self.said()}")
+            if self._is_gone(within_s=0.02):
+                self._see_it_gone()
+                return False
+            assert time.monotonic() < ends_at, f"the server is not ready:\n{self.said()}"
+        return True
 
     def kill(self) -> None:
         """`kill -9` for the whole group, arbiter and worker; returns when all are gone."""
@@ -83,6 +93,15 @@ class Server:
         self._see_it_gone()
         return time.monotonic() - begin
 
+    def dies(self) -> None:
+        """Returns when it has ended by itself."""
+        self._see_it_gone()
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended by SIGKILL the last time that it ended."""
+        return self._ended_by == -signal.SIGKILL
+
     def said(self) -> str:
         """The end of what it printed."""
         return self._log.read_text(errors="replace")[-4000:]
@@ -90,7 +109,8 @@ class Server:
     def _see_it_gone(self) -> None:
         assert self._process is not None
         assert self._is_gone(within_s=STOP_WITHIN_S), f"still there:\n{self.said()}"
-        self._process.wait()
+        self._ended_by = self._process.wait()
+        self.kills += self.was_killed
         self._process = None
         os.close(self._alive)
 
@@ -190,6 +210,15 @@ class Site:
         with suppress(NoAnswer):
             posting.result()
 
+    def die_at(self, failpoint: str, mailing: Mailing, server: Server) -> None:
+        """Start the server with this FAILPOINT, and post the campaign until it died there."""
+        if server.begin(FAILPOINT=failpoint):
+            posting = self.clients.submit(server.client.send_to_the_end, mailing.subject)
+            server.dies()
+            with suppress(NoAnswer):
+                posting.result()
+        assert server.was_killed, f"{failpoint} did not kill it:\n{server.said()}"
+
     def someone_leaves(self, mailing: Mailing) -> None:
         """A reader of the campaign, if it has one yet, unsubscribes as mail programs do."""
         for mail in self.simulator.mails(limit=1):
@@ -197,6 +226,10 @@ class Site:
                 unsubscribe(mail.headers["List-Unsubscribe"])
                 self.people.discard(mail.recipient)
                 self.left.add(mail.recipient)
+
+    def has_told_all(self) -> bool:
+        """Whether the ESPs' webhooks have told what became of each mail."""
+        return self.simulator.courier.is_done
 
     def taken(self) -> list[Taken]:
         """Every mail that an ESP took, oldest first."""
@@ -249,7 +282,19 @@ def environment(port: int, database: Path, simulator: Simulator) -> dict[str, st
         AWS_ENDPOINT_URL_SESV2=simulator.base_urls[EspName.SES],
         POSTMARK_API_KEY="a-token-for-tests",
         POSTMARK_BASE_URL=simulator.base_urls[EspName.POSTMARK],
+        **_webhook_settings(simulator),
     )
+
+
+def _webhook_settings(simulator: Simulator) -> dict[str, str]:
+    fields = simulator.webhook_settings
+    return {
+        "SENDGRID_WEBHOOK_PUBLIC_KEY": ",".join(fields[EspName.SENDGRID]["webhook_public_keys"]),
+        "SES_SNS_TOPIC_ARNS": ",".join(fields[EspName.SES]["sns_topic_arns"]),
+        "SNS_CERT_DIR": str(fields[EspName.SES]["sns_cert_dir"]),
+        "POSTMARK_WEBHOOK_USER": fields[EspName.POSTMARK]["webhook_user"],
+        "POSTMARK_WEBHOOK_PASSWORD": fields[EspName.POSTMARK]["webhook_password"],
+    }
 
 
 def free_port() -> int:

@@ -106,6 +106,19 @@ def requests_made(query: Query, taken: Sequence[Taken]) -> int:
     return int(answered) + sum(batch in arrived for (batch,) in cut_short)
 
 
+def told_wrongly(query: Query, taken: Iterable[Taken]) -> Iterator[Fault]:
+    """After webhooks told that each mail was delivered: a send that does not know, and a
+    counter that an event raised twice, or not at all."""
+    heard: dict[int, str | None] = dict(query("SELECT id, delivered_at FROM email_sends"))
+    for mail in taken:
+        if heard[int(mail.send_ref.partition("-")[0])] is None:
+            yield Fault("told", f"{mail.recipient} of {mail.subject} was told to be delivered")
+    told = Counter(mail.subject for mail in taken)
+    for subject, kept in query("SELECT subject, delivered FROM campaigns"):
+        if kept != told[subject]:
+            yield Fault("told", f"{subject}: {kept} are delivered, {told[subject]} were told")
+
+
 Ledger = dict[tuple[str, str], tuple[str, str | None]]
 """(subject, recipient) -> (status, ESP)."""
 

@@ -26,16 +26,18 @@ ANN, BOB = (
 AUDIENCE = {"news": {"ann@a.net", "bob@a.net", "cy@a.net"}}
 LEDGER = """
 CREATE TABLE campaigns (id, subject, status, planned, queued, sending, accepted, rejected,
-    unknown, skipped, cancelled);
-CREATE TABLE email_sends (id, campaign_id, email_key, mailbox_provider, status, esp, batch_id);
+    unknown, skipped, cancelled, delivered);
+CREATE TABLE email_sends (id, campaign_id, email_key, mailbox_provider, status, esp, batch_id,
+    delivered_at DEFAULT '2026-11-24 12:00:00.000000');
 CREATE TABLE send_batches (id, http_status);
 CREATE TABLE campaign_tallies (campaign_id, kind, key, n);
 CREATE TABLE suppressions (email_hash, reason, created_at);
 CREATE TABLE subscribers (email_key, email_hash);
-INSERT INTO campaigns VALUES (1, 'news', 'needs_review', 3, 0, 0, 1, 0, 2, 0, 0);
-INSERT INTO email_sends VALUES (1, 1, 'ann@a.net', 'other', 'accepted', 'ses', 1);
-INSERT INTO email_sends VALUES (2, 1, 'bob@a.net', 'other', 'unknown', 'ses', 2);
-INSERT INTO email_sends VALUES (3, 1, 'cy@a.net', 'other', 'unknown', 'ses', 3);
+INSERT INTO campaigns VALUES (1, 'news', 'needs_review', 3, 0, 0, 1, 0, 2, 0, 0, 2);
+INSERT INTO email_sends (id, campaign_id, email_key, mailbox_provider, status, esp, batch_id) VALUES
+    (1, 1, 'ann@a.net', 'other', 'accepted', 'ses', 1),
+    (2, 1, 'bob@a.net', 'other', 'unknown', 'ses', 2),
+    (3, 1, 'cy@a.net', 'other', 'unknown', 'ses', 3);
 INSERT INTO send_batches VALUES (1, 200), (2, NULL), (3, NULL);
 INSERT INTO campaign_tallies VALUES (1, 'accepted', 'ses', 1), (1, 'carried', 'ses/other', 1);
 INSERT INTO subscribers VALUES ('ann@a.net', 'a'), ('bob@a.net', 'b'), ('cy@a.net', 'c');
@@ -79,7 +81,7 @@ def test_a_kept_promise_has_no_fault() -> None:
         ("UPDATE campaigns SET status = 'sent'", HAPPENED, {"end"}),
         ("DELETE FROM suppressions", HAPPENED, {"revived"}),
         (
-            "INSERT INTO campaigns VALUES (2, 'news', 'sent', 0, 0, 0, 0, 0, 0, 0, 0)",
+            "INSERT INTO campaigns VALUES (2, 'news', 'sent', 0, 0, 0, 0, 0, 0, 0, 0, 0)",
             HAPPENED,
             {"campaigns"},
         ),
@@ -95,6 +97,20 @@ def test_a_mail_later_than_a_call_may_last_after_leaving_is_a_fault(
 ) -> None:
     late = replace(BOB, recipient="cy@a.net", at=NOON + timedelta(seconds=seconds))
     assert kinds(ledger(CY_LEFT), [*HAPPENED, late]) == kind
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ("", []),
+        ("UPDATE email_sends SET delivered_at = NULL WHERE id = 3", []),
+        ("UPDATE email_sends SET delivered_at = NULL WHERE id = 2", ["told"]),
+        ("UPDATE campaigns SET delivered = 3", ["told"]),
+    ],
+)
+def test_an_event_that_is_lost_or_counts_twice_is_a_fault(change: str, kind: list[str]) -> None:
+    found = oracle.told_wrongly(ledger(change), HAPPENED)
+    assert [fault.kind for fault in found] == kind
 
 
 def test_requests_are_the_answered_calls_and_those_that_an_esp_took_mail_of() -> None:

@@ -1,0 +1,42 @@
+"""What the tests of kills have in common: how the installation sends, and what must hold."""
+
+from config.esp_config import EspName
+from services.simulator.server import SIMULATED
+from tests.faults import oracle
+from tests.faults.driver import Mailing, Site
+
+BATCH, CONCURRENCY = 10, 2
+MOST_UNDER_WAY = len(EspName) * BATCH * CONCURRENCY
+"""Recipients of all calls that may be under way together: what one kill may leave unknown."""
+LATENCY_S = 0.03
+"""What an ESP takes to answer."""
+
+SETTINGS = {
+    "ESP_DISTRIBUTION": "balanced",
+    **{f"{esp.upper()}_BATCH_SIZE": str(BATCH) for esp in SIMULATED},
+    **{f"{esp.upper()}_CONCURRENCY": str(CONCURRENCY) for esp in SIMULATED},
+}
+"""Three ESPs that share the mails, in small batches."""
+
+
+def assert_promise_kept(site: Site) -> None:
+    query = oracle.sqlite_query(site.database)
+    audiences = {mailing.subject: mailing.audience for mailing in site.mailings}
+    taken = site.taken()
+    assert oracle.examine(query, taken, audiences, site.left) == []
+    assert site.requests() == oracle.requests_made(query, taken)
+
+
+def figures(site: Site) -> dict[str, int]:
+    """What a run of a test came to, for people."""
+    ((unknown,),) = oracle.sqlite_query(site.database)("SELECT SUM(unknown) FROM campaigns")
+    return {
+        "campaigns": len(site.mailings),
+        "kills": sum(server.kills for server in site.servers),
+        "mails": sum(site.simulator.accepted().values()),
+        "unknown": unknown or 0,
+    }
+
+
+def unknown(site: Site, mailing: Mailing) -> int:
+    return oracle.unknown(oracle.sqlite_query(site.database), mailing.subject)

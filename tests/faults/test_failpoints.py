@@ -1,0 +1,89 @@
+"""The promise when the server dies at each commit and at each step of a call."""
+
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from config.failpoints import Failpoint
+from services.simulator.server import SIMULATED
+from tests.faults import oracle
+from tests.faults.driver import Site, site_in
+from tests.faults.http_client import wait_until
+from tests.faults.promises import (
+    LATENCY_S,
+    MOST_UNDER_WAY,
+    SETTINGS,
+    assert_promise_kept,
+    figures,
+    unknown,
+)
+from tests.faults.tiers import FIGURES, Tier
+
+RECIPIENTS = 500
+"""More than three deaths and the way to each can use up."""
+OF_WEBHOOKS = {Failpoint.WEBHOOK_BEFORE_COMMIT, Failpoint.WEBHOOK_AFTER_COMMIT}
+OF_RECOVERY = {Failpoint.RECOVERY_BEFORE_COMMIT, Failpoint.RECOVERY_AFTER_COMMIT}
+ONCE = {Failpoint.PLAN_BEFORE_COMMIT, Failpoint.FINISH_BEFORE_COMMIT, *OF_RECOVERY}
+"""A campaign, or a start, comes by it once."""
+
+
+@pytest.fixture(scope="session")
+def with_people(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
+    """A database with a list in it, and who is on it: to be copied."""
+    with site_in(tmp_path_factory.mktemp("list"), settings=SETTINGS) as site:
+        server = site.add_server()
+        server.start()
+        site.add_people(server.client, RECIPIENTS)
+        server.terminate()
+        return site.database, site.people
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path,
+    with_people: tuple[Path, set[str]],
+    record_property: Callable[[str, object], None],
+) -> Iterator[Site]:
+    database, people = with_people
+    with site_in(tmp_path, settings=SETTINGS, people=set(people)) as site:
+        for file in database.parent.glob(f"{database.name}*"):
+            shutil.copy(file, tmp_path)
+        for esp in SIMULATED:
+            site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
+        yield site
+        record_property(FIGURES, figures(site))
+
+
+def deaths(point: Failpoint, n: int, rng: random.Random) -> list[str]:
+    """Values of FAILPOINT, for one start after another."""
+    if point in OF_RECOVERY:
+        return [f"{Failpoint.BODY_SENT}:{rng.randint(1, 4)}", *[f"{point}:1"] * n]
+    return [f"{point}:{1 if point in ONCE else rng.randint(1, 4)}" for _ in range(n)]
+
+
+@pytest.mark.parametrize("point", list(Failpoint))
+def test_a_death_at_a_failpoint_doubles_nobody_and_loses_nobody(
+    point: Failpoint, site: Site, rng: random.Random, tier: Tier
+) -> None:
+    server = site.add_server()
+    if point in OF_WEBHOOKS:
+        site.simulator.post_webhooks_to(server.url, delay_s=0.0)
+    for number in range(tier.failpoint_campaigns):
+        mailing = site.new_mailing(f"news-{number}")
+        n = rng.choice(tier.failpoint_deaths)
+        for failpoint in deaths(point, n, rng):
+            site.die_at(failpoint, mailing, server)
+        server.start()
+        site.someone_leaves(mailing)
+        server.client.send_to_the_end(mailing.subject)
+        assert unknown(site, mailing) <= n * MOST_UNDER_WAY
+        if point in OF_WEBHOOKS:
+            wait_until(site.has_told_all, "all webhooks")
+        server.kill()
+    assert_promise_kept(site)
+    if point in OF_WEBHOOKS:
+        query = oracle.sqlite_query(site.database)
+        assert list(oracle.told_wrongly(query, site.taken())) == []

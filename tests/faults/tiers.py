@@ -1,0 +1,41 @@
+"""How often each fault is tried: in every run of the tests, and with `./setup.sh test --long`."""
+
+import os
+from dataclasses import dataclass
+
+TIER = "FAULT_TIER"
+FIGURES = "figures"
+"""The property of a test's report that says what its run came to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    failpoint_campaigns: int
+    """At each failpoint; the server dies there one to three times in each."""
+    failpoint_deaths: tuple[int, ...]
+    """In one campaign, one after another; chance chooses among these."""
+    random_campaigns: int
+    """In each of two runs, with five kills in each campaign."""
+    sigterm_campaigns: int
+    """With five stops in each."""
+    test_takes_s: int
+
+
+SHORT = Tier(
+    failpoint_campaigns=1,
+    failpoint_deaths=(2,),
+    random_campaigns=2,
+    sigterm_campaigns=1,
+    test_takes_s=120,
+)
+LONG = Tier(
+    failpoint_campaigns=40,
+    failpoint_deaths=(1, 2, 3),
+    random_campaigns=50,
+    sigterm_campaigns=20,
+    test_takes_s=2_700,
+)
+
+
+def is_long() -> bool:
+    return os.environ.get(TIER) == "long"
