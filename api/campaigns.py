@@ -17,9 +17,11 @@ from api.campaign_schemas import (
     SendsQuery,
 )
 from api.errors import Problem
+from api.schemas import OverrideBody
 from api.system import the_system
 from database.models import Campaign
 from services import campaign_control, campaigns
+from services.braking import NothingToOverride, OverrideOrder, override_campaign
 from services.campaign_control import Conflict
 
 api = APIBlueprint("campaigns", __name__)
@@ -68,8 +70,23 @@ def pause(path: CampaignPath) -> dict[str, Any]:
 
 @api.post("/campaigns/<int:campaign_id>/resume", responses={200: CampaignAnswer})
 def resume(path: CampaignPath) -> dict[str, Any]:
-    """Go on where it was paused. Again: 200 as it stands. 409: it has ended."""
-    return _order(path, lambda session, campaign, now: campaign_control.resume(campaign, now))
+    """Go on where it was paused. Again: 200 as it stands. 409: it has ended, or the brake
+    would pause it again at once."""
+    configs = the_system().esps
+    return _order(
+        path,
+        lambda session, campaign, now: campaign_control.resume(session, campaign, configs, now),
+    )
+
+
+@api.post("/campaigns/<int:campaign_id>/override-brake", responses={200: CampaignAnswer})
+def override_brake(path: CampaignPath, body: OverrideBody) -> dict[str, Any]:
+    """Let a campaign that braked by its own figures go on, once it is resumed: until `until`,
+    or until the figures are worse than now. 409: it does not brake."""
+    order = OverrideOrder(ordered_by=body.by, why=body.why, until=body.until)
+    return _order(
+        path, lambda session, campaign, now: override_campaign(session, campaign, order, now)
+    )
 
 
 @api.post("/campaigns/<int:campaign_id>/cancel", responses={200: CampaignAnswer})
@@ -103,7 +120,7 @@ def _order(
             raise _no_campaign(path.campaign_id)
         try:
             carry_out(session, campaign, now)
-        except Conflict as error:
+        except (Conflict, NothingToOverride) as error:
             raise Problem("conflict", f"{str(error)[0].upper()}{str(error)[1:]}.") from error
         session.flush()
         session.refresh(campaign)

@@ -7,13 +7,15 @@ from typing import Any
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import Field
 
-from api.schemas import Answer
+from api.errors import Problem
+from api.schemas import Answer, OverrideBody, Path
 from api.system import the_system
 from config.esp_config import EspName
 from database import esp_reports
 from database.esp_reports import ProviderWeek
 from services import standing
-from services.esp_manager import webhook_warning, why_not
+from services.braking import NothingToOverride, OverrideOrder, override_esp
+from services.esp_manager import brake_of, limits_of, webhook_warning, why_not
 from services.reputation import ALL_PROVIDERS, Cell, Reputation
 from services.simulator.server import SIMULATED
 from services.standing import Allowance, Standing
@@ -69,6 +71,25 @@ class EventsAnswer(Answer):
     unheard_since: str | None
 
 
+class OverrideAnswer(Answer):
+    by: str
+    why: str
+    at: str
+    until: str | None = Field(description="null: until the figures are worse than at that time")
+
+
+class BrakeAnswer(Answer):
+    """The mails of the last seven UTC days, and the rates above which the ESP gets no more."""
+
+    brakes: bool
+    accepted: int
+    complaints: int
+    invalid: int = Field(description="Refused because there is no such address")
+    complaint_limit: float = Field(description="A share, 0 to 1, as an override may have raised it")
+    invalid_limit: float
+    override: OverrideAnswer | None = Field(description="The last one, over or not")
+
+
 class LastErrorAnswer(Answer):
     reason: str
     at: str
@@ -81,6 +102,7 @@ class EspAnswer(Answer):
     unavailable_because: str | None
     priority: int | None = None
     reputation: ReputationAnswer | None = None
+    brake: BrakeAnswer | None = None
     quota: QuotaAnswer | None = None
     breaker: BreakerAnswer | None = None
     last_error: LastErrorAnswer | None = None
@@ -97,6 +119,10 @@ class EspAnswer(Answer):
 class EspStatusAnswer(Answer):
     esps: list[EspAnswer]
     sandbox: bool
+
+
+class EspPath(Path):
+    esp: EspName
 
 
 @api.get("/esp-status", responses={200: EspStatusAnswer})
@@ -116,6 +142,7 @@ def esp_status() -> dict[str, Any]:
                 why_not(standings[esp], now, domain=system.gated_domain),
                 performance.get(esp),
             ),
+            "brake": _brake(standings[esp], now),
             "reputation": _reputation(standings[esp].reputation, weeks.get(esp, {}), now),
             "dns": dict(standings[esp].dns_faults),
             **_heard(standings[esp], now, system.settings.public_base_url),
@@ -125,6 +152,27 @@ def esp_status() -> dict[str, Any]:
         for esp in EspName
     ]
     return {"esps": told, "sandbox": system.is_sandbox}
+
+
+@api.post("/esps/<esp>/override-brake", responses={200: BrakeAnswer})
+def override_brake(path: EspPath, body: OverrideBody) -> dict[str, Any]:
+    """Let an ESP that brakes carry mail again: until `until`, or until its figures are worse
+    than now. 404: no such ESP, or no key of it is set. 409: it does not brake."""
+    system = the_system()
+    now = system.clock()
+    order = OverrideOrder(ordered_by=body.by, why=body.why, until=body.until)
+    with system.database.write() as session:
+        known = standing.load(session, system.esps, now).get(path.esp)
+        if known is None:
+            raise Problem("not-found", f"{path.esp} is not configured: see GET /esp-status.")
+        try:
+            override_esp(session, known, order, now)
+        except NothingToOverride as error:
+            raise Problem("conflict", f"{str(error)[0].upper()}{str(error)[1:]}.") from error
+        told = _brake(standing.load(session, system.esps, now)[path.esp], now)
+    if system.engine is not None:
+        system.engine.wake()
+    return told
 
 
 def _tell(known: Standing, why: str | None, performance: dict[str, int] | None) -> dict[str, Any]:
@@ -156,6 +204,26 @@ def _tell(known: Standing, why: str | None, performance: dict[str, int] | None) 
     }
 
 
+def _brake(known: Standing, now: datetime) -> dict[str, Any]:
+    week, limits, override = known.reputation.week, limits_of(known, now), known.override
+    return {
+        "brakes": brake_of(known, now) is not None,
+        "accepted": week.accepted,
+        "complaints": week.complaints,
+        "invalid": week.invalid,
+        "complaint_limit": limits.complaints,
+        "invalid_limit": limits.invalid,
+        "override": None
+        if override is None
+        else {
+            "by": override.ordered_by,
+            "why": override.why,
+            "at": override.ordered_at.isoformat(),
+            "until": override.until.isoformat() if override.until else None,
+        },
+    }
+
+
 def _reputation(
     known: Reputation, week: Mapping[str, ProviderWeek], now: datetime
 ) -> dict[str, Any]:
@@ -172,7 +240,7 @@ def _reputation(
         }
     return {
         "score": round(100 * known.score, 1),
-        "accepted_in_7_days": known.accepted_in_window,
+        "accepted_in_7_days": known.week.accepted,
         "by_provider": by_provider,
     }
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 MAX_ID = 2**63 - 1
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
@@ -33,6 +33,16 @@ class Path(BaseModel):
 
 class Answer(BaseModel):
     """A JSON answer. Views return `answer.model_dump(mode="json")`."""
+
+
+class OverrideBody(Body):
+    """An order to go on although the brake holds; it is kept."""
+
+    by: Line
+    """Who orders it."""
+    why: Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=_CONTROL)]
+    until: AwareDatetime | None = Field(None, strict=False)
+    """When it ends, if figures that are worse than now do not end it before."""
 
 
 class ProblemError(BaseModel):

@@ -1,15 +1,18 @@
 """`esp`: how each ESP stands, and whether its account answers."""
 
+from datetime import datetime
 from typing import Any
 
 import click
 from rich.table import Table
 
-from commands.opening import as_json, console, opened, print_json
+from commands.opening import as_json, console, opened, override_options, print_json
 from config.esp_config import EspName
 from services import standing
 from services.adapters import build_adapter
 from services.base import EspError
+from services.brake import Override
+from services.braking import NothingToOverride, OverrideOrder, override_esp
 from services.esp_manager import webhook_warning, why_not
 
 
@@ -37,6 +40,9 @@ def status(json: bool) -> None:
                 "used_today": known.day.used,
                 "daily_limit": known.day.limit,
                 "score": round(100 * known.reputation.score, 1),
+                "complaints_7d": known.reputation.week.complaints,
+                "invalid_7d": known.reputation.week.invalid,
+                "brake_override": _told(known.override),
                 "closed_to": ", ".join(sorted(known.reputation.closed_to(now))) or None,
                 "last_event_at": known.last_event_at and known.last_event_at.isoformat(),
                 "unheard": known.unheard,
@@ -51,6 +57,38 @@ def status(json: bool) -> None:
     _print(told, json)
     for warning in filter(None, warnings):
         console().print(warning)
+
+
+def _told(override: Override | None) -> str | None:
+    if override is None:
+        return None
+    end = f"{override.until:%Y-%m-%d %H:%M} UTC" if override.until else "figures are worse"
+    return f"by {override.ordered_by} until {end}: {override.why}"
+
+
+@esp.command()
+@click.argument("name", metavar="ESP", type=click.Choice([name.value for name in EspName]))
+@override_options
+@as_json
+def override(name: str, ordered_by: str, why: str, until: datetime | None, json: bool) -> None:
+    """Let an ESP that brakes, for its complaints or invalid addresses, carry mail again."""
+    order = OverrideOrder(ordered_by=ordered_by, why=why, until=until)
+    with opened() as system:
+        if system.is_sandbox:
+            system.start_simulator()
+        now = system.clock()
+        with system.database.write() as session:
+            known = standing.load(session, system.esps, now).get(EspName(name))
+            if known is None:
+                raise click.ClickException(f"{name} is not configured: see .env.example")
+            try:
+                override_esp(session, known, order, now)
+            except NothingToOverride as error:
+                raise click.ClickException(str(error)) from error
+            after = standing.load(session, system.esps, now)[EspName(name)]
+        why_still = why_not(after, now, domain=system.gated_domain)
+    row = {"esp": name, "available": why_still is None, "why_not": why_still}
+    _print([{**row, "brake_override": _told(after.override)}], json)
 
 
 @esp.command()

@@ -1,9 +1,10 @@
 """What commands share: opening the installation (a fault is a line), and how they print."""
 
 import json as json_text
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 import click
@@ -35,6 +36,22 @@ def opened(**changes: Any) -> Iterator[System]:
         yield system
     finally:
         system.close()
+
+
+def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of an order to go on although the brake holds: by, why, until."""
+    for option in (
+        click.option(
+            "--until",
+            type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]),
+            callback=lambda _context, _option, moment: moment and moment.replace(tzinfo=UTC),
+            help="UTC; worse figures than now end it before. Without it, only they do.",
+        ),
+        click.option("--why", required=True, help="The reason, for whoever reads it later."),
+        click.option("--by", "ordered_by", required=True, help="Who orders it."),
+    ):
+        command = option(command)
+    return command
 
 
 as_json = click.option("--json", is_flag=True, help="Print JSON.")

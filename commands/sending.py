@@ -12,11 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sqlalchemy.orm import Session
 
-from commands.opening import as_json, console, opened, print_json
+from commands.opening import as_json, console, opened, override_options, print_json
 from config.esp_config import EspName
 from database.models import Campaign, CampaignStatus
 from lists.segments import UnknownSegment
 from services import campaign_control, campaigns, trial
+from services.braking import NothingToOverride, OverrideOrder, override_campaign
 from services.campaign_control import Conflict, Resolution
 from services.campaigns import NewCampaign
 from services.content import prepared
@@ -213,7 +214,33 @@ def pause(campaign_id: int, json: bool) -> None:
 @as_json
 def resume(campaign_id: int, json: bool) -> None:
     """Let a paused campaign go on, with the process that sends."""
-    _order(campaign_id, json, lambda session, campaign, now: campaign_control.resume(campaign, now))
+    with opened() as system:
+        if system.is_sandbox:
+            system.start_simulator()
+        _carry_out(
+            system,
+            campaign_id,
+            json,
+            lambda session, campaign, now: campaign_control.resume(
+                session, campaign, system.esps, now
+            ),
+        )
+
+
+@campaigns_.command()
+@click.argument("campaign_id", type=click.IntRange(1))
+@override_options
+@as_json
+def override(
+    campaign_id: int, ordered_by: str, why: str, until: datetime | None, json: bool
+) -> None:
+    """Let a campaign that braked by its own figures go on, once it is resumed."""
+    order = OverrideOrder(ordered_by=ordered_by, why=why, until=until)
+    _order(
+        campaign_id,
+        json,
+        lambda session, campaign, now: override_campaign(session, campaign, order, now),
+    )
 
 
 @campaigns_.command()
@@ -243,10 +270,20 @@ def resolve(campaign_id: int, action: str, expect: int, json: bool) -> None:
 def _order(
     campaign_id: int, json: bool, carry_out: Callable[[Session, Campaign, datetime], None]
 ) -> None:
-    with opened() as system, _found(system.database.write(), campaign_id) as (session, campaign):
+    with opened() as system:
+        _carry_out(system, campaign_id, json, carry_out)
+
+
+def _carry_out(
+    system: System,
+    campaign_id: int,
+    json: bool,
+    carry_out: Callable[[Session, Campaign, datetime], None],
+) -> None:
+    with _found(system.database.write(), campaign_id) as (session, campaign):
         try:
             carry_out(session, campaign, system.clock())
-        except Conflict as error:
+        except (Conflict, NothingToOverride) as error:
             raise click.ClickException(str(error)) from error
         session.flush()
         session.refresh(campaign)

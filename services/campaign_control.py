@@ -4,6 +4,7 @@ Each may be ordered twice, and at any moment: what a call carries meanwhile is r
 the engine as always, and then falls under the order too.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from config.esp_config import EspConfig, EspName
 from database.models import Campaign, CampaignStatus, EmailSend, SendStatus, TallyKind
+from services.braking import why_not_resume
 from services.ledger.counters import changed, move, tally
 from services.ledger.finish import cancel_queued, finish
 from services.ledger.plan import is_planned
@@ -42,9 +45,13 @@ def pause(campaign: Campaign) -> None:
         raise _ended(campaign)
 
 
-def resume(campaign: Campaign, now: datetime) -> None:
-    """Go on where it was paused."""
+def resume(
+    session: Session, campaign: Campaign, configs: Mapping[EspName, EspConfig], now: datetime
+) -> None:
+    """Go on where it was paused, unless the brake would pause it again at once."""
     if campaign.status is CampaignStatus.PAUSED:
+        if bad := why_not_resume(session, campaign, configs, now):
+            raise Conflict(f"campaign {campaign.id} stays paused: {bad}")
         planned = is_planned(campaign)
         campaign.status = CampaignStatus.SENDING if planned else CampaignStatus.PLANNING
         campaign.reason, campaign.last_step_at = None, now

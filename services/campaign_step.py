@@ -12,13 +12,21 @@ from sqlalchemy.orm import Session
 from config.esp_config import EspName
 from config.failpoints import Failpoint
 from config.settings import EspDistribution
-from database.models import Campaign, CampaignStatus, TallyKind
+from database.models import Campaign, CampaignKind, CampaignStatus, TallyKind
 from services.base import Account, EspError, Outcome, SendResult
+from services.braking import why_campaign_brakes
 from services.calls import breaker_after, outcome_of, verdict
 from services.campaign_control import requeue_unknown
 from services.campaign_floor import Call, Floor
 from services.campaigns import LIGHT
-from services.esp_manager import batch_size, gated_domain, opens_at, rank, why_not_all
+from services.esp_manager import (
+    batch_size,
+    gated_domain,
+    opens_at,
+    rank,
+    why_all_brake,
+    why_not_all,
+)
 from services.ledger.claim import ClaimedBatch, claim
 from services.ledger.confirmation import may_go_again
 from services.ledger.counters import tallies
@@ -94,7 +102,10 @@ class Step:
                 reach(Failpoint.PLAN_BEFORE_COMMIT)
                 self.pause = 0.0
             elif campaign.queued > 0:
-                queued.append(campaign)
+                if bad := why_campaign_brakes(self._session, campaign, self._now):
+                    self._pause_campaign(campaign, f"brakes: {bad}")
+                else:
+                    queued.append(campaign)
             else:
                 self._finish(campaign)
         queued.sort(key=lambda campaign: self._floor.turns.get(campaign.id, 0))
@@ -249,6 +260,10 @@ class Step:
         """No ESP may get anything now: stay for a moment, or wait and say for what."""
         if self._probing() or any(b.campaign_id == campaign.id for b in self._batches()):
             return  # an answer is on its way, and with it the next step
+        # A confirmation waits: nobody would resume it.
+        if campaign.kind is CampaignKind.CAMPAIGN and (bad := why_all_brake(allowed, self._now)):
+            self._pause_campaign(campaign, bad)
+            return
         times = [opens_at(standing, self._now) for standing in allowed]
         at = min((time for time in times if time is not None), default=None)
         if at is not None and at - self._now <= PATIENCE:

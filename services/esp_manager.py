@@ -7,12 +7,12 @@ from random import Random
 from config.esp_config import ESPS, EspName
 from config.settings import DnsGate, EspDistribution
 from database.models import BreakerState
+from services.brake import ENOUGH_ACCEPTED, LIMITS, USUAL, Limits, limits_now, why_brake
 from services.standing import Standing
 
-ENOUGH_ACCEPTED = 1_000
-"""Accepted sends in the window below which reputation excludes nobody: chance, not a record."""
-LOWEST_SCORE = 0.80
-"""An ESP that loses more than one mail in five does more harm than waiting does."""
+LOWEST_SHARE = 0.80
+"""An ESP that loses more than one mail in five does more harm than waiting does. Complaints
+are no part of it: they brake, at the ESP's own limits."""
 
 ENOUGH_UNHEARD = 100
 """So many mails come to some event, unless nobody tells us of any."""
@@ -30,6 +30,8 @@ def why_not(
     """
     if domain is not None and (fault := standing.dns_faults.get(domain)) is not None:
         return f"may not send for {domain}, by its DNS: {fault}"
+    if (bad := brake_of(standing, now)) is not None:
+        return f"brakes: {bad}"
     breaker = standing.breaker
     if breaker.state is BreakerState.OPEN and breaker.open_until and breaker.open_until > now:
         return f"rests until {_clock(breaker.open_until)} after: {breaker.last_error}"
@@ -43,13 +45,32 @@ def why_not(
         month = standing.month
         return f"monthly limit of {month.limit} used, until {_clock(month.resets_at)}"
     fares = standing.reputation
-    if fares.accepted_in_window >= ENOUGH_ACCEPTED and fares.score < LOWEST_SCORE:
-        return f"reputation {fares.score:.0%} is below {LOWEST_SCORE:.0%}"
+    if fares.week.accepted >= ENOUGH_ACCEPTED and fares.share_well < LOWEST_SHARE:
+        return f"reputation {fares.share_well:.0%} is below {LOWEST_SHARE:.0%}"
     return None
+
+
+def brake_of(standing: Standing, now: datetime) -> str | None:
+    """Which of its figures of seven days brakes an ESP, in words for a person."""
+    return why_brake(standing.reputation.week, limits_of(standing, now))
+
+
+def limits_of(standing: Standing, now: datetime) -> Limits:
+    """The rates above which an ESP brakes, as an override may have raised them."""
+    return limits_now(LIMITS.get(standing.esp, USUAL), standing.override, now)
+
+
+def why_all_brake(standings: Collection[Standing], now: datetime) -> str | None:
+    """Why no ESP of these is to carry anything until a person looks; `None`: one may, or
+    will by itself."""
+    reasons = [f"{s.esp} brakes: {bad}" for s in standings if (bad := brake_of(s, now))]
+    return "; ".join(reasons) if reasons and len(reasons) == len(standings) else None
 
 
 def eligible_again_at(standing: Standing, now: datetime) -> datetime | None:
     """When time alone makes an ESP eligible; `None` when it is, or time alone does not."""
+    if brake_of(standing, now) is not None:
+        return None
     breaker = standing.breaker
     times = [
         breaker.open_until if breaker.state is BreakerState.OPEN else None,

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
 from database.models import EspPerformance, EspPerformanceDay, EspState
+from services.brake import COMPLAINTS_PRIOR, Figures
 
 ALL_PROVIDERS = "all"
 HALF_LIFE = timedelta(hours=18)
@@ -26,7 +27,6 @@ PRIOR_SUCCESSES, PRIOR_FAILURES = 19.6, 0.4
 """98 % worth 20 mails, so that a new ESP is neither favoured nor shunned."""
 PRIOR_MAILS = 20.0
 """What an ESP does as a whole counts for so many mails at each mailbox provider."""
-PRIOR_COMPLAINTS, PRIOR_NO_COMPLAINTS = 0.25, 499.75
 USUAL_COMPLAINTS, HALVING_COMPLAINTS = 0.0005, 0.0025
 """Beyond the usual share, each further such share of complaints halves the score."""
 
@@ -68,7 +68,8 @@ class Reputation:
     successes: float = 0.0
     failures: float = 0.0
     cells: Mapping[str, Cell] = field(default_factory=dict)
-    accepted_in_window: int = 0
+    week: Figures = field(default_factory=Figures)
+    """Of the mails sent in the last seven UTC days, today included."""
     complaint_factor: float = 1.0
 
     @property
@@ -78,16 +79,20 @@ class Reputation:
         return good, PRIOR_FAILURES + max(0.0, self.failures)
 
     @property
-    def score(self) -> float:
-        """Mean of the posterior, lowered by complaints; 0..1."""
+    def share_well(self) -> float:
+        """Mean of the posterior; 0..1."""
         a, b = self.posterior
-        return a / (a + b) * self.complaint_factor
+        return a / (a + b)
+
+    @property
+    def score(self) -> float:
+        """The same, lowered by complaints; 0..1."""
+        return self.share_well * self.complaint_factor
 
     def score_at(self, provider: str) -> float:
         """The same at one mailbox provider, where thin evidence leans on the whole; 0..1."""
-        a, b = self.posterior
         cell = self.cells.get(provider, Cell())
-        good = PRIOR_MAILS * a / (a + b) + cell.successes
+        good = PRIOR_MAILS * self.share_well + cell.successes
         return good / (PRIOR_MAILS + cell.successes + cell.failures) * self.complaint_factor
 
     def closed_to(self, now: datetime) -> frozenset[str]:
@@ -111,7 +116,7 @@ def load_reputations(session: Session, now: datetime) -> dict[EspName, Reputatio
         rows.setdefault(row.esp, {})[row.mailbox_provider] = row
     week = _week(session, now)
     return {
-        esp: _reputation(rows.get(esp, {}), *week.get(esp, (0, 0)), now)
+        esp: _reputation(rows.get(esp, {}), week.get(esp, Figures()), now)
         for esp in rows.keys() | week.keys()
     }
 
@@ -254,13 +259,18 @@ def _end_window(cell: EspPerformance, now: datetime) -> None:
     cell.window_claimed = cell.window_outcomes = cell.window_blocks = 0
 
 
-def _week(session: Session, now: datetime) -> dict[EspName, tuple[int, int]]:
-    """Accepted and complained of the last seven days."""
+def _week(session: Session, now: datetime) -> dict[EspName, Figures]:
+    """What became of the mails of the last seven days.
+
+    A day counts as bounced who was refused for good, and as blocked those of them who were
+    refused for another reason than their address.
+    """
     rows = session.execute(
         select(
             EspPerformanceDay.esp,
             func.sum(EspPerformanceDay.accepted),
             func.sum(EspPerformanceDay.complained),
+            func.sum(EspPerformanceDay.bounced - EspPerformanceDay.blocked),
         )
         .where(
             EspPerformanceDay.mailbox_provider == ALL_PROVIDERS,
@@ -268,20 +278,21 @@ def _week(session: Session, now: datetime) -> dict[EspName, tuple[int, int]]:
         )
         .group_by(EspPerformanceDay.esp)
     )
-    return {esp: (int(accepted), int(complained)) for esp, accepted, complained in rows}
+    return {
+        esp: Figures(accepted=int(accepted), complaints=int(complained), invalid=int(invalid))
+        for esp, accepted, complained, invalid in rows
+    }
 
 
-def _reputation(
-    rows: Mapping[str, EspPerformance], accepted: int, complained: int, now: datetime
-) -> Reputation:
+def _reputation(rows: Mapping[str, EspPerformance], week: Figures, now: datetime) -> Reputation:
     whole = rows.get(ALL_PROVIDERS)
     left = _left(now - whole.decayed_at) if whole is not None else 0.0
     return Reputation(
         successes=whole.successes * left if whole is not None else 0.0,
         failures=whole.failures * left if whole is not None else 0.0,
         cells={name: _cell(row, now) for name, row in rows.items() if name != ALL_PROVIDERS},
-        accepted_in_window=accepted,
-        complaint_factor=_complaint_factor(accepted, complained),
+        week=week,
+        complaint_factor=_complaint_factor(week),
     )
 
 
@@ -296,7 +307,6 @@ def _cell(row: EspPerformance, now: datetime) -> Cell:
     )
 
 
-def _complaint_factor(accepted: int, complained: int) -> float:
-    mails = PRIOR_COMPLAINTS + PRIOR_NO_COMPLAINTS + accepted
-    share = (PRIOR_COMPLAINTS + complained) / mails
+def _complaint_factor(week: Figures) -> float:
+    share = (COMPLAINTS_PRIOR[0] + week.complaints) / (sum(COMPLAINTS_PRIOR) + week.accepted)
     return float(2 ** (-max(0.0, share - USUAL_COMPLAINTS) / HALVING_COMPLAINTS))

@@ -20,7 +20,9 @@ from database.models import (
     QuotaWindow,
 )
 from database.upsert import add_to
+from services import brake_overrides
 from services.base import Account
+from services.brake import Override
 from services.breaker import Breaker
 from services.dns_results import blocks
 from services.reputation import Reputation, load_reputations
@@ -65,6 +67,8 @@ class Standing:
     """When a genuine webhook call of it came in last."""
     dns_faults: Mapping[str, str] = field(default_factory=dict)
     """Domains whose mail it would send unauthenticated by the latest DNS check, and why."""
+    override: Override | None = None
+    """The last order to let it go on in spite of its figures, over or not."""
 
     @property
     def left(self) -> int | None:
@@ -89,11 +93,12 @@ def month_of(moment: datetime) -> datetime:
 def load(
     session: Session, configs: Mapping[EspName, EspConfig], now: datetime
 ) -> dict[EspName, Standing]:
-    """The standing of every configured ESP, in five statements."""
+    """The standing of every configured ESP, in six statements."""
     states = {state.esp: state for state in session.scalars(select(EspState))}
     used = _used(session, now)
     reputations = load_reputations(session, now)
     faults = blocks(session)
+    overrides = brake_overrides.of_esps(session)
     return {
         esp: _standing(
             config,
@@ -101,6 +106,7 @@ def load(
             used.get(esp, _Used()),
             reputations.get(esp, Reputation()),
             faults.get(esp, {}),
+            overrides.get(esp),
             now,
         )
         for esp, config in configs.items()
@@ -181,6 +187,7 @@ def _standing(
     used: _Used,
     reputation: Reputation,
     dns_faults: Mapping[str, str],
+    override: Override | None,
     now: datetime,
 ) -> Standing:
     hours = used.in_day(config.name, now)
@@ -206,6 +213,7 @@ def _standing(
         unheard_since=state.unheard_since,
         last_event_at=state.last_event_at,
         dns_faults=dns_faults,
+        override=override,
     )
 
 

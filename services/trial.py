@@ -14,7 +14,7 @@ from database.models import SendStatus, SkipReason, Subscriber
 from database.session import Database
 from services.base import Batch, EspAdapter, EspError, Outcome, SendResult
 from services.campaigns import DELIVERY, NewCampaign, audience_of, with_fixed_audience
-from services.esp_manager import gated_domain, rank, why_not
+from services.esp_manager import brake_of, gated_domain, rank, why_not
 from services.forecast import forecast
 from services.ledger.plan import count_audience
 from services.ledger.record import STATUS_AFTER
@@ -69,7 +69,9 @@ def dry_run(
     standings = [
         standing
         for standing in load(session, configs, now).values()
-        if new.esp in (None, standing.esp) and domain not in standing.dns_faults
+        if new.esp in (None, standing.esp)
+        and domain not in standing.dns_faults
+        and brake_of(standing, now) is None
     ]
     told = forecast(standings, queued, now, distribution=distribution)
     counts = dict.fromkeys((s.value for s in SendStatus if s is not SendStatus.SKIPPED), 0)

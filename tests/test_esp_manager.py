@@ -11,8 +11,9 @@ import pytest
 from config.esp_config import EspName
 from config.settings import EspDistribution
 from database.models import BreakerState
+from services.brake import Figures, Limits, Override
 from services.breaker import Breaker
-from services.esp_manager import batch_size, eligible_again_at, rank, why_not
+from services.esp_manager import batch_size, eligible_again_at, rank, why_all_brake, why_not
 from services.reputation import Reputation
 from services.standing import Allowance, Standing
 
@@ -33,7 +34,7 @@ def a_month(used: int = 0, limit: int | None = None) -> Allowance:
     return Allowance(used=used, limit=limit, resets_at=NEXT_MONTH)
 
 
-FARES = {"successes", "failures", "cells", "accepted_in_window", "complaint_factor"}
+FARES = {"successes", "failures", "cells", "week", "complaint_factor"}
 
 
 def standing(esp: EspName = SENDGRID, **known: Any) -> Standing:
@@ -41,6 +42,19 @@ def standing(esp: EspName = SENDGRID, **known: Any) -> Standing:
     known = {"day": a_day(), "month": a_month(), "breaker": Breaker(), **known}
     known = {"per_second": None, "batch_size": 100, "concurrency": 4, "priority": 1, **known}
     return Standing(esp=esp, reputation=Reputation(**fares), **known)
+
+
+def of_mails(accepted: int, **told: int) -> Figures:
+    return Figures(accepted=accepted, **told)
+
+
+COMPLAINED = "7 complaints among 1000 accepted mails, more than 0.3% with a certainty of 86%"
+
+
+def allowed(until: datetime | None = None) -> Override:
+    """What an operator ordered when 7 of 1,000 had complained."""
+    limits = Limits(complaints=0.007, invalid=0.05)
+    return Override(ordered_by="Ann", why="w", ordered_at=later(-60), until=until, limits=limits)
 
 
 OPEN = Breaker(state=BreakerState.OPEN, open_until=later(60), last_error="401: bad key")
@@ -82,14 +96,25 @@ BAD = {"failures": 400.0, "successes": 600.0}
             False,
             "monthly limit of 100 used, until 2026-12-01 00:00:00 UTC",
         ),
-        ({**BAD, "accepted_in_window": 999}, False, None),
-        ({**BAD, "accepted_in_window": 1000}, False, "reputation 61% is below 80%"),
-        ({"successes": 900.0, "failures": 100.0, "accepted_in_window": 5000}, False, None),
+        ({**BAD, "week": of_mails(999)}, False, None),
+        ({**BAD, "week": of_mails(1000)}, False, "reputation 61% is below 80%"),
+        ({"successes": 900.0, "failures": 100.0, "week": of_mails(5000)}, False, None),
+        ({"successes": 900.0, "complaint_factor": 0.5, "week": of_mails(5000)}, False, None),
+        ({"week": of_mails(999, complaints=99, invalid=99)}, False, None),
+        ({"week": of_mails(1000, complaints=6, invalid=56)}, False, None),
+        ({"week": of_mails(1000, complaints=7)}, False, f"brakes: {COMPLAINED}"),
         (
-            {"successes": 900.0, "complaint_factor": 0.5, "accepted_in_window": 5000},
+            {"week": of_mails(1000, complaints=7), "breaker": OPEN, "day": a_day(5, 5)},
             False,
-            "reputation 50% is below 80%",
+            f"brakes: {COMPLAINED}",
         ),
+        ({"week": of_mails(1000, complaints=7), "override": allowed()}, False, None),
+        (
+            {"week": of_mails(1000, complaints=7), "override": allowed(NOW)},
+            False,
+            f"brakes: {COMPLAINED}",
+        ),
+        ({"week": of_mails(1000, complaints=7), "override": allowed(later(1))}, False, None),
     ],
 )
 def test_an_esp_that_may_get_nothing_says_why(
@@ -111,7 +136,8 @@ def test_an_esp_that_may_get_nothing_says_why(
         ({"day": a_day(4, 5)}, None),
         ({"month": a_month(5, 5)}, NEXT_MONTH),
         ({"day": a_day(5, 5), "month": a_month(5, 5), "breaker": OPEN}, NEXT_MONTH),
-        ({**BAD, "accepted_in_window": 1000}, None),
+        ({**BAD, "week": of_mails(1000)}, None),
+        ({"week": of_mails(1000, complaints=7), "breaker": OPEN}, None),
     ],
 )
 def test_time_alone_makes_it_eligible_again_when_all_that_holds_it_has_passed(
@@ -241,3 +267,33 @@ def test_balanced_leaves_out_who_may_get_nothing() -> None:
         claimed={SES: 3, POSTMARK: 2},
     )
     assert ranked == [POSTMARK, SES]
+
+
+@pytest.mark.parametrize(
+    ("complaints", "why"),
+    [
+        ({}, None),
+        ({SENDGRID: 7}, None),
+        ({SENDGRID: 7, SES: 6}, None),
+        ({SENDGRID: 7, SES: 7}, f"sendgrid brakes: {COMPLAINED}; ses brakes: {COMPLAINED}"),
+    ],
+)
+def test_only_when_all_brake_a_person_has_to_look(
+    complaints: dict[EspName, int], why: str | None
+) -> None:
+    standings = [
+        standing(esp, week=of_mails(1000, complaints=complaints.get(esp, 0)))
+        for esp in (SENDGRID, SES)
+    ]
+    assert why_all_brake(standings, NOW) == why
+    assert why_all_brake([], NOW) is None
+
+
+def test_each_esp_brakes_at_its_own_limit() -> None:
+    week = of_mails(1000, complaints=3)
+    assert {esp: why_not(standing(esp, week=week), NOW) for esp in EspName} == {
+        SENDGRID: None,
+        SES: None,
+        POSTMARK: "brakes: 3 complaints among 1000 accepted mails, more than 0.1% "
+        "with a certainty of 85%",
+    }

@@ -28,6 +28,7 @@ LAYERS: dict[str, int] = {
     "api": 5,
     # 4: what the system does
     "email_sender": 4,
+    "services.braking": 4,
     "services.calls": 4,
     "services.campaign_step": 4,
     "services.campaign_control": 4,
@@ -52,6 +53,8 @@ LAYERS: dict[str, int] = {
     # 3: decisions
     "list_manager": 3,
     "lists": 3,
+    "services.brake": 3,
+    "services.brake_overrides": 3,
     "services.breaker": 3,
     "services.content": 3,
     "services.esp_manager": 3,

@@ -139,7 +139,7 @@ def test_complaints_beyond_the_usual_halve_the_score_for_each_quarter_percent(
                 )
             )
     assert known(either_database).complaint_factor == pytest.approx(factor, abs=0.001)
-    assert known(either_database).accepted_in_window == accepted
+    assert known(either_database).week.accepted == accepted
 
 
 # Sums that decay

@@ -255,7 +255,7 @@ def test_accepted_sends_of_the_last_seven_days_are_the_base_of_a_reputation(
                 esp=SES, mailbox_provider="gmail", day=date(2026, 11, 24), accepted=4000
             )
         )
-    assert standing(database, SES).reputation.accepted_in_window == 21
+    assert standing(database, SES).reputation.week.accepted == 21
 
 
 def test_a_breaker_is_found_as_it_was_saved(either_database: Database) -> None:

@@ -1,6 +1,7 @@
 """The tables; one row of each is described by the docstring of its class."""
 
 from database.models.base import Base, UtcDateTime
+from database.models.brakes import BrakeOverride
 from database.models.campaigns import (
     BatchState,
     Campaign,
@@ -44,6 +45,7 @@ __all__ = [
     "BatchState",
     "Bounce",
     "BounceClass",
+    "BrakeOverride",
     "BreakerState",
     "Campaign",
     "CampaignKind",
