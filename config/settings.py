@@ -135,7 +135,7 @@ def secrets_of(settings: Settings) -> frozenset[str]:
     for holder in holders:
         hidden = (getattr(holder, one.name) for one in fields(holder) if not one.repr)
         for value in hidden:
-            found.update((value,) if isinstance(value, str) else value)
+            found.update((value,) if isinstance(value, str) else value or ())
     found.discard(settings.database_url)
     if password := urlsplit(settings.database_url).password:
         found.update((password, unquote(password)))

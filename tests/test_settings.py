@@ -21,6 +21,7 @@ from config.settings import (
     _settings,
     load_settings,
     sandbox_esps,
+    secrets_of,
 )
 from config.values import Nameserver
 
@@ -542,6 +543,11 @@ def test_secrets_are_not_in_repr() -> None:
     settings = load(LIVE | SECRETS | {"AWS_REGION": "eu-west-1", "POSTMARK_WEBHOOK_USER": "hook"})
     assert tuple(settings.esps) == THREE
     assert "hidden" not in repr(settings)
+
+
+def test_an_esp_may_lack_some_of_its_secrets() -> None:
+    without = {"POSTMARK_API_KEY": "pm-key"}
+    assert secrets_of(load(LIVE | without)) == {API_KEY, SECRET_KEY, "SG.sendgrid-key", "pm-key"}
 
 
 @pytest.mark.parametrize("name", SECRETS)
