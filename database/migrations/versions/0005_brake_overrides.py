@@ -22,8 +22,8 @@ def upgrade() -> None:
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("because", sa.Text(), nullable=False),
         sa.Column("until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("complaints", sa.Float(), nullable=False),
-        sa.Column("invalid", sa.Float(), nullable=False),
+        sa.Column("complaints", sa.Double(), nullable=False),
+        sa.Column("invalid", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(
             ["campaign_id"],
             ["campaigns.id"],
