@@ -1,6 +1,8 @@
 """Who was told that they are off the list is off it, also when the database could not be
 written at that moment: spooled, replayed before anybody is claimed, or an honest 503."""
 
+import errno
+import os
 import shutil
 import signal
 import stat
@@ -19,9 +21,10 @@ from sqlalchemy.exc import OperationalError
 
 import email_sender
 from config.settings import ROOT
-from database.models import Campaign, Subscriber, Suppression
+from database.models import Campaign, CampaignStatus, Subscriber, Suppression
 from database.session import Database
 from services import unsubscribe_spool
+from services.ledger.plan import plan_chunk
 from services.system import System
 from services.unsubscribe_spool import TROUBLE, Unsubscribe, UnsubscribeSpool
 from tests.conftest import NOW, Clock
@@ -164,6 +167,20 @@ def test_what_can_be_kept_nowhere_is_a_503(client: FlaskClient, system: System, 
         )
     assert leave(client, token).status_code == 200
     assert status(system.database) == ["unsubscribed"]
+
+
+def test_what_is_not_flushed_to_the_disk_is_a_503(
+    client: FlaskClient, system: System, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "the disk is gone")
+
+    with locked(system.database):
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fsync", fail)
+            assert_says_sorry(leave(client, token))
+        assert spooled(system.database) == []
+        assert leave(client, token).status_code == 200
 
 
 @pytest.mark.parametrize("room", [0, 4096])
@@ -399,10 +416,17 @@ def until(at: Rig, is_so: Any) -> None:
 
 
 def test_nobody_is_claimed_whose_unsubscribe_lies_in_the_spool(at: Rig) -> None:
+    campaign = at.create()
+    with at.database.write() as session:
+        planned = session.get_one(Campaign, campaign)
+        while planned.status is CampaignStatus.PLANNING:
+            plan_chunk(session, planned, NOW)
+    assert at.report(campaign)["counts"]["queued"] == 30
     put(at.database, *(person(at, number) for number in range(0, 30, 2)))
     at.start()
-    told = at.send()
+    told = at.wait(campaign)
     assert (told["status"], told["counts"]["accepted"]) == ("sent", 15)
+    assert told["skipped"] == {"suppressed": 15}
     took = {recipient for _, recipient, _ in at.simulator.accepted_sends()}
     assert took == {f"person{number}@example.net" for number in range(1, 30, 2)}
     assert spooled(at.database) == []
