@@ -31,6 +31,8 @@ COMMANDS = {
     "dns": ("commands.dns", "dns"),
     "keys": ("commands.keys", "keys"),
     "backup": ("commands.backup", "backup"),
+    "restore": ("commands.backup", "restore"),
+    "confirm-restore": ("commands.backup", "confirm_restore"),
     "simulator": ("commands.simulator", "simulator"),
     "demo": ("commands.demo", "demo"),
 }

@@ -24,6 +24,7 @@ from config.failpoints import Failpoint
 from config.settings import DnsGate, EspDistribution
 from database.ledger_lock import lock_ledger
 from database.models import CampaignKind, CampaignStatus
+from database.restore_guard import RestoreGuard, safe_mode
 from database.sender_lock import SenderLock
 from database.session import Database
 from services.base import Account, EspAdapter
@@ -79,6 +80,8 @@ class CampaignEngine:
             pace={esp: Pace() for esp in configs},
         )
         self._lock = SenderLock(database)
+        self._guard = RestoreGuard(database)
+        self._held: str | None = None
         self._unsubscribes = UnsubscribeSpool(database)
         self._pool = ThreadPoolExecutor(
             max_workers=1 + sum(config.concurrency + 1 for config in configs.values()),
@@ -155,6 +158,7 @@ class CampaignEngine:
             self._salvage()
         finally:
             self._sending.clear()
+            self._guard.close()
             self._lock.release()
             self._announce()
 
@@ -182,6 +186,10 @@ class CampaignEngine:
         if not self._lock.try_acquire():
             return
         try:
+            if self._is_held():
+                self._lock.release()
+                return
+            self._guard.take()
             with self._database.write() as session:
                 lock_ledger(session, alone=True)
                 self._pause_stale(session)
@@ -197,6 +205,13 @@ class CampaignEngine:
             log.warning("%d sends were under way when the last process ended: unknown", unknown)
         self._sending.set()
         self._wait_until = time.monotonic() + WAIT_FOR_ACCOUNTS_S
+
+    def _is_held(self) -> bool:
+        """Whether the database was restored or copied, and nobody has confirmed it yet."""
+        before, self._held = self._held, self._guard.why_held()
+        if self._held is not None and self._held != before:
+            log.warning("%s", safe_mode(self._held))
+        return self._held is not None
 
     def _pause_stale(self, session: Session) -> None:
         """Before the batches of the dead are settled, which counts as a step."""
@@ -218,6 +233,8 @@ class CampaignEngine:
         self._collect()
         looked_up = {esp: seen for esp, seen in self._look_ups.items() if seen.done()}
         may_claim = self.may_send and self._holds_the_lock()
+        if may_claim:
+            self._guard.keep_up()
         if not (self._finished or looked_up or self._uncalled or (may_claim and self._has_work())):
             return LOOK_EVERY_S
         now = self._clock()
@@ -253,6 +270,8 @@ class CampaignEngine:
         for call in self._finished:
             del self._floor.calls[call.batch.id]
         self._finished = []
+        if step.claimed:
+            self._guard.claimed(max(self._uncalled))
         for batch, mailing in step.claimed:
             self._call(batch, mailing)
         if step.stood_still:

@@ -119,6 +119,9 @@ class EspAnswer(Answer):
 class EspStatusAnswer(Answer):
     esps: list[EspAnswer]
     sandbox: bool
+    safe_mode: str | None = Field(
+        description="Why nothing is sent, and what to do: the database was restored or copied"
+    )
 
 
 class EspPath(Path):
@@ -151,7 +154,7 @@ def esp_status() -> dict[str, Any]:
         else _not_configured(esp, system.is_sandbox and esp not in SIMULATED)
         for esp in EspName
     ]
-    return {"esps": told, "sandbox": system.is_sandbox}
+    return {"esps": told, "sandbox": system.is_sandbox, "safe_mode": system.safe_mode}
 
 
 @api.post("/esps/<esp>/override-brake", responses={200: BrakeAnswer})

@@ -46,7 +46,7 @@ def send_campaign(body: CampaignBody) -> Response:
 
     200: it does (sent, needs_review, paused, cancelled). 202 with `Location`: it goes on by
     itself. 409: it runs already, or the same mailing went out within a day. 503: another
-    process sends from this database; try again.
+    process sends from this database, so try again; or it was restored: a person has to confirm.
     """
     system = the_system()
     new = _new_campaign(body, system)
@@ -295,6 +295,8 @@ def _cannot_send(system: System) -> Problem:
     )
     if system.engine is not None and system.engine.fault is not None:
         why = system.engine.fault
+    elif held := system.safe_mode:
+        why = held
     return Problem(
         "unavailable",
         f"This process cannot send now: {why}.",

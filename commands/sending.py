@@ -125,6 +125,8 @@ def _new(
 
 
 def _send(system: System, new: NewCampaign, allow_duplicate: bool, json: bool) -> dict[str, Any]:
+    if held := system.safe_mode:
+        raise click.ClickException(held)
     engine = system.start()
     now = system.clock()
     with system.database.write() as session, _a_known_segment():

@@ -90,16 +90,24 @@ def rotate(folder: Path, database: Path, keep: int) -> list[Path]:
     return gone
 
 
-def put_back(backup: Path, database: Path, now: datetime) -> Path | None:
-    """Make a verified backup the database. What was there is kept beside it, under the name
-    that is returned.
+def set_aside(database: Path, now: datetime) -> Path | None:
+    """Rename the database, if there is one; its new name.
 
-    Raises `InUse`, with nothing changed, when a process has the database open.
+    Raises `InUse`, with nothing changed, when a process has it open.
     """
-    kept = None
-    if database.exists():
-        _close(database)
-        kept = _set_aside(database, f"before-restore-{now.strftime(_STAMP)}")
+    if not database.exists():
+        return None
+    _close(database)
+    kept = database.with_name(f"{database.name}.before-restore-{now.strftime(_STAMP)}")
+    for end in _BESIDE:
+        path = Path(f"{database}{end}")
+        if path.exists():
+            path.rename(f"{kept}{end}")
+    return kept
+
+
+def put_back(backup: Path, database: Path) -> None:
+    """Make a verified backup the database, where there is none."""
     part = database.with_name(f"{database.name}.{os.getpid()}.part")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -109,7 +117,6 @@ def put_back(backup: Path, database: Path, now: datetime) -> Path | None:
         _on_disk(database.parent)
     finally:
         part.unlink(missing_ok=True)
-    return kept
 
 
 def _close(database: Path) -> None:
@@ -122,15 +129,6 @@ def _close(database: Path) -> None:
         if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise InUse from error
         # It is broken, which may be why it is replaced.
-
-
-def _set_aside(database: Path, name: str) -> Path:
-    kept = database.with_name(f"{database.name}.{name}")
-    for end in _BESIDE:
-        path = Path(f"{database}{end}")
-        if path.exists():
-            path.rename(f"{kept}{end}")
-    return kept
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from config.esp_config import EspConfig, EspName
 from config.settings import SendingMode, Settings, sandbox_esps
 from database.migrate import migrate
 from database.models import Campaign
+from database.restore_guard import RestoreGuard, safe_mode
 from database.session import Database
 from email_sender import CampaignEngine
 from services.adapters import build_adapter
@@ -84,6 +85,12 @@ class System:
             link_key=self.link_keys[0],
             public_base_url=self.settings.public_base_url,
         )
+
+    @property
+    def safe_mode(self) -> str | None:
+        """Why nothing may be sent, and what to do: the database was restored or copied."""
+        why = RestoreGuard(self.database).why_held()
+        return None if why is None else safe_mode(why)
 
     @property
     def gated_domain(self) -> str | None:

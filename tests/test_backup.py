@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from sqlalchemy import update
 
 from cli import cli
-from database.backup import InUse, NotABackup, back_up, put_back, rotate, verify
+from database.backup import InUse, NotABackup, back_up, put_back, rotate, set_aside, verify
 from database.migrate import migrate
 from database.models import Installation
 from database.session import Database
@@ -109,8 +109,9 @@ def test_what_a_restore_replaces_is_kept(database: Database, installed: Path, fo
     made = back_up(installed, folder, NOW)
     rename(database, "later")
     database.close()
-    kept = put_back(made.path, installed, NOW)
+    kept = set_aside(installed, NOW)
     assert kept is not None
+    put_back(made.path, installed)
     assert (identity(kept), identity(installed)) == ("later", identity(made.path))
     assert installed.stat().st_mode & 0o777 == 0o600
 
@@ -121,21 +122,22 @@ def test_a_restore_replaces_a_broken_database_and_a_missing_one(
     made = back_up(installed, folder, NOW)
     database.close()
     installed.write_bytes(BROKEN)
-    kept = put_back(made.path, installed, NOW)
+    kept = set_aside(installed, NOW)
     assert kept is not None
+    put_back(made.path, installed)
     assert (kept.read_bytes(), identity(installed)) == (BROKEN, identity(made.path))
     installed.unlink()
-    assert put_back(made.path, installed, NOW) is None
+    assert set_aside(installed, NOW) is None
+    put_back(made.path, installed)
     assert identity(installed) == identity(made.path)
 
 
 def test_a_database_that_somebody_has_open_is_not_replaced(
-    database: Database, installed: Path, folder: Path
+    database: Database, installed: Path
 ) -> None:
-    made = back_up(installed, folder, NOW)
     rename(database, "in use")
     with pytest.raises(InUse):
-        put_back(made.path, installed, NOW)
+        set_aside(installed, NOW)
     assert identity(installed) == "in use"
     rename(database, "still in use")
 

@@ -44,6 +44,7 @@ LAYERS: dict[str, int] = {
     "services.ledger": 4,
     "services.mailing": 4,
     "services.opt_in": 4,
+    "services.restoring": 4,
     "services.self_test": 4,
     "services.suppression_sync": 4,
     "services.system": 4,

@@ -1,0 +1,175 @@
+"""Safe mode as people and ESPs meet it: over HTTP, and by command from backup to confirmation."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from flask.testing import FlaskClient
+from sqlalchemy import select
+
+from app import create_app
+from cli import cli
+from config.esp_config import EspName
+from database.models import Subscriber, WebhookEvent
+from database.restore_guard import RestoreGuard
+from database.session import Database
+from services.system import System
+from tests.conftest import NOW
+from tests.environment import API_KEY, SECRET_KEY
+from tests.signing import SendGridSigner, sendgrid_body, sendgrid_listening
+from tests.web import call, problem, system
+from utils.tokens import UnsubscribeLink, email_hash, unsubscribe_token
+
+__all__ = ["system"]
+
+HELD = (
+    "safe mode: the database was restored from b.db. Nothing is sent until "
+    "`python3 cli.py confirm-restore` says that it may"
+)
+MAILING = {"subject": "News", "text": "Hello"}
+SIGNER = SendGridSigner()
+
+
+def hold(database: Database) -> None:
+    guard = RestoreGuard(database)
+    guard.hold("was restored from b.db")
+    guard.close()
+
+
+@pytest.fixture
+def client(system: System) -> Iterator[FlaskClient]:
+    """Of a server in safe mode, with Ann on its list."""
+    hold(system.database)
+    system.start()
+    system.esps = {EspName.SENDGRID: sendgrid_listening(SIGNER)}
+    system._webhooks = None
+    client = create_app(system=system).test_client()
+    call(client, "POST", "/add-subscriber", json={"email": "ann@example.net"})
+    yield client
+    system.close()
+
+
+def test_nothing_is_sent_and_it_is_said_why_and_what_to_do(client: FlaskClient) -> None:
+    for more in ({}, {"test_to": ["me@example.net"]}):
+        refused = call(client, "POST", "/send-campaign", json={**MAILING, **more})
+        said = problem(refused)
+        assert (refused.status_code, said["type"]) == (503, "/problems/unavailable")
+        assert said["detail"] == f"This process cannot send now: {HELD}."
+    assert call(client, "GET", "/campaigns").get_json()["campaigns"] == []
+    dry = call(client, "POST", "/send-campaign", json={**MAILING, "dry_run": True})
+    assert (dry.status_code, dry.get_json()["planned"]) == (200, 1)
+
+
+def test_who_watches_sees_it_and_it_goes_on_taking_calls(client: FlaskClient) -> None:
+    ready = call(client, "GET", "/readyz", headers={})
+    assert (ready.status_code, ready.get_json()) == (200, {"status": "safe-mode", "reason": HELD})
+    assert call(client, "GET", "/esp-status").get_json()["safe_mode"] == HELD
+    assert "\nemail_engine_sends 0.0\n" in call(client, "GET", "/metrics").text
+    assert call(client, "GET", "/healthz", headers={}).get_json() == {"status": "ok"}
+
+
+def test_events_and_unsubscribes_are_taken(client: FlaskClient, system: System) -> None:
+    event = {
+        "email": "ann@example.net",
+        "timestamp": int(NOW.timestamp()),
+        "event": "delivered",
+        "sg_event_id": "e1",
+    }
+    body = sendgrid_body([event])
+    told = client.post("/engagement-webhook/sendgrid", headers=SIGNER.headers(body), data=body)
+    assert (told.status_code, told.get_json()["new"]) == (200, 1)
+    link = UnsubscribeLink(
+        email_hash=email_hash(system.hash_key, "ann@example.net"), subscriber_id=1, send_id=0
+    )
+    url = f"/unsubscribe?token={unsubscribe_token(system.link_keys[0], link)}"
+    assert call(client, "POST", url, headers={}).status_code == 200
+    with system.database.read() as session:
+        assert session.scalars(select(WebhookEvent.event_key)).one() == "e1"
+        assert session.scalars(select(Subscriber.status)).one() == "unsubscribed"
+
+
+def test_a_database_that_may_send_is_ready(system: System) -> None:
+    client = create_app(system=system).test_client()
+    assert call(client, "GET", "/readyz").get_json() == {"status": "ready", "reason": None}
+    assert call(client, "GET", "/esp-status").get_json()["safe_mode"] is None
+
+
+# by command
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A command in an installation of its own, with two people on its list."""
+    for name, value in {
+        "SENDING_MODE": "sandbox",
+        "API_KEY": API_KEY,
+        "SECRET_KEY": SECRET_KEY,
+        "DATABASE_URL": f"sqlite:///{tmp_path}/email.db",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(cli, list(arguments))
+
+    people = tmp_path / "people.csv"
+    people.write_text("email\nann@example.com\nbob@example.com\n")
+    assert run("import", str(people)).exit_code == 0
+    (tmp_path / "mail.txt").write_text("Hello")
+    return run
+
+
+def send(run: Run, tmp_path: Path, subject: str) -> Result:
+    return run("send", "--subject", subject, "--text", str(tmp_path / "mail.txt"), "--json")
+
+
+def test_from_backup_to_confirmation(run: Run, tmp_path: Path) -> None:
+    assert send(run, tmp_path, "First").exit_code == 0
+    backup = json.loads(run("backup", "--json").stdout)["path"]
+    assert send(run, tmp_path, "Second").exit_code == 0
+
+    told = run("restore", backup)
+    assert told.exit_code == 0, told.output
+    kept = re.search(r"What was there is kept: (\S+)", told.stdout)
+    assert kept is not None
+    assert Path(kept[1]).stat().st_mode & 0o777 == 0o600
+    listed = json.loads(run("campaigns", "list", "--json").stdout)
+    assert [one["subject"] for one in listed] == ["First"]
+
+    refused = send(run, tmp_path, "Third")
+    assert (refused.exit_code, "safe mode: the database was restored" in refused.stderr) == (
+        1,
+        True,
+    )
+    asked = CliRunner().invoke(cli, ["confirm-restore"], input="n\n")
+    assert (asked.exit_code, "the only copy" in asked.output) == (1, True)
+    assert send(run, tmp_path, "Third").exit_code == 1
+
+    assert run("confirm-restore", "--yes").exit_code == 0
+    third = json.loads(send(run, tmp_path, "Third").stdout)
+    assert (third["status"], third["counts"]["accepted"]) == ("sent", 2)
+    again = run("confirm-restore", "--yes")
+    assert (again.exit_code, "not in safe mode" in again.stderr) == (1, True)
+
+
+def test_a_file_that_is_no_backup_changes_nothing(run: Run, tmp_path: Path) -> None:
+    before = (tmp_path / "email.db").read_bytes()
+    told = run("restore", str(tmp_path / "people.csv"))
+    assert (told.exit_code, "cannot be restored" in told.stderr) == (1, True)
+    assert (tmp_path / "email.db").read_bytes() == before
+    assert send(run, tmp_path, "First").exit_code == 0
+
+
+def test_a_restore_wants_the_server_stopped(run: Run, tmp_path: Path) -> None:
+    backup = json.loads(run("backup", "--json").stdout)["path"]
+    database = Database(f"sqlite:///{tmp_path}/email.db")
+    with database.read() as session:
+        assert session.scalars(select(Subscriber.id)).all() == [1, 2]
+    told = run("restore", backup)
+    assert (told.exit_code, "a process has the database open" in told.stderr) == (1, True)
+    database.close()
+    assert send(run, tmp_path, "First").exit_code == 0
