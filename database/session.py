@@ -46,6 +46,7 @@ class Database:
                 _beside(self.url),
                 begin="BEGIN IMMEDIATE",
                 pool_size=1,
+                max_overflow=0,  # threads queue here; in SQLite they would wait by sleeping
                 also=("synchronous=NORMAL",),
             )
             self._turns: Turns | None = Turns(self.path)
@@ -93,13 +94,15 @@ def _beside(url: URL) -> URL:
     return url.set(database=f"{url.database}.limits") if url.database else url
 
 
-def _sqlite_engine(url: URL, *, begin: str, pool_size: int, also: Sequence[str] = ()) -> Engine:
+def _sqlite_engine(
+    url: URL, *, begin: str, pool_size: int, max_overflow: int = 64, also: Sequence[str] = ()
+) -> Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = create_engine(
         url,
         pool_size=pool_size,
-        max_overflow=64,
+        max_overflow=max_overflow,
         pool_timeout=30,
         hide_parameters=True,
     )

@@ -1,0 +1,131 @@
+"""The real server, over raw sockets: who is slow, who says two lengths, who says nonsense."""
+
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.environment import API_KEY, live_environment
+from tests.faults.driver import Server, free_port
+
+LIMIT_S = 2.0
+"""Instead of 30, so that the test need not wait."""
+SERVE = f"import app; app.LONGEST_READ_S = {LIMIT_S}; app.serve()"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    folder = tmp_path_factory.mktemp("slow")
+    number = free_port()
+    environ = live_environment(number, folder / "email.db", POSTMARK_API_KEY="pm-key-0123456789")
+    environ["POSTMARK_BASE_URL"] = "http://127.0.0.1:9"
+    server = Server((sys.executable, "-c", SERVE), environ, folder / "log")
+    server.start()
+    yield number
+    server.kill()
+
+
+def answer_to(port: int, *parts: bytes) -> tuple[bytes, float]:
+    """What the server says to parts that come without a break, until it closes; and after how
+    many seconds. The last part is all that ever comes."""
+    begin = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        for part in parts:
+            client.sendall(part)
+        said = b""
+        while more := client.recv(65536):
+            said += more
+    return said, time.monotonic() - begin
+
+
+KEY = f"Authorization: Bearer {API_KEY}\r\n".encode()
+POST = b"POST /unsubscribe?token=x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+HALF = {
+    "half a request line": (b"GET /heal", b""),
+    "half a header": (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ", b""),
+    "half a body": (POST + b"Content-Length: 100\r\n\r\nabc", b"HTTP/1.1 400"),
+    "half a chunk": (POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab", b"HTTP/1.1 400"),
+}
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_a_slow_client_is_let_go(port: int, name: str) -> None:
+    sent, begins = HALF[name]
+    said, seconds = answer_to(port, sent)
+    assert said.startswith(begins)
+    assert seconds < 10
+
+
+def test_slow_clients_keep_nobody_waiting_for_longer_than_the_limit(port: int) -> None:
+    """As many as there are threads: each of them is let go, and others are answered."""
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(64)]
+    for client in slow:
+        client.sendall(HALF["half a header"][0])
+    said, seconds = answer_to(
+        port, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    assert said.startswith(b"HTTP/1.1 200")
+    assert seconds < 10
+    for client in slow:
+        client.close()
+
+
+def test_who_has_the_key_may_be_slow(port: int) -> None:
+    """An import from a slow line takes as long as it takes."""
+    head = b"POST /subscribers/import HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + KEY
+    rows = b"email\r\nann@example.com\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(head + b"Content-Type: text/csv\r\nContent-Length: %d\r\n\r\n" % len(rows))
+        client.sendall(rows[:7])
+        time.sleep(LIMIT_S + 1.5)  # who is late is looked for every second
+        client.sendall(rows[7:])
+        said = client.recv(65536)
+    assert said.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+        b"Content-Length: 3\r\nContent-Length: 4\r\n",
+        b"Content-Length: +3\r\n",
+        b"Content-Length: -3\r\n",
+        b"Content-Length: 0x3\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+    ],
+)
+def test_a_body_of_two_lengths_is_no_second_request(port: int, lengths: bytes) -> None:
+    """A proxy in front may read the other one, and take what follows for another's request."""
+    hidden = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = b"POST /unsubscribe?token=x HTTP/1.1\r\nHost: x\r\n" + lengths + b"\r\n"
+    said, _ = answer_to(port, head + b"0\r\n\r\n" + hidden)
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert b"HTTP/1.1 200" not in said
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 70 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 9000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100) + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: b\x00c\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+    ids=["long line", "many headers", "long header", "TLS", "NUL", "HTTP/2"],
+)
+def test_what_is_no_request_is_turned_away(port: int, sent: bytes) -> None:
+    said, seconds = answer_to(port, sent)
+    assert not said.startswith(b"HTTP/1.1 2")
+    assert b"Traceback" not in said
+    assert seconds < 10
+
+
+def test_the_server_is_well_after_all_that(port: int) -> None:
+    said, _ = answer_to(port, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 200")
