@@ -6,6 +6,7 @@ disk: in the database, or here, in a line of their own. Who claims begins with w
 line. PostgreSQL has no such file: one machine's disk would not stop a claim from another.
 """
 
+import ctypes
 import fcntl
 import logging
 import os
@@ -31,6 +32,8 @@ TROUBLE = (DBAPIError, PoolTimeout, OSError)
 """What keeps a change from the disk, of the database or of this file."""
 PATIENCE_S = 10.0
 _PAUSE_S = 0.002
+RESERVED = 65_536
+"""Bytes that are ours before the disk is full: lines of some 600 people."""
 TRY_AGAIN_AFTER_S = 60.0
 """How long unsubscribes go straight to the file, after the database failed one. The engine
 looks every second, so this is for a process without one."""
@@ -129,7 +132,7 @@ class UnsubscribeSpool:
         if self._path is None:
             yield
             return
-        with self._opened(self._path) as file:
+        with self._opened() as file:
             lines = _complete(file).split(b"\n")[:-1]
             for asked in self._read(lines):
                 asked.apply(session)
@@ -137,7 +140,9 @@ class UnsubscribeSpool:
             if lines:
                 log.warning("%d spooled unsubscribes are in the database", len(lines))
             try:
-                os.ftruncate(file, 0)
+                if os.fstat(file).st_size:
+                    os.ftruncate(file, 0)
+                _reserve(file)
             except OSError as error:  # they are repeated, which is harmless
                 log.warning("spooled unsubscribes cannot be forgotten: %s", error)
 
@@ -155,14 +160,13 @@ class UnsubscribeSpool:
                 yield asked
 
     def _append(self, asked: Unsubscribe) -> None:
-        """On disk when this returns; else raises `OSError`, and the file is as it was."""
+        """On disk when this returns; else raises `OSError`, and nothing was added."""
         assert self._path is not None
-        with self._opened(self._path) as file:
-            # What a dying process left of its line was never acknowledged.
+        with self._opened() as file:
+            # Over what a dying process left of its line, which was never acknowledged.
             size = len(_complete(file))
-            os.ftruncate(file, size)
             try:
-                _write(file, asked.line())
+                _write(file, asked.line(), size)
             except OSError:
                 os.ftruncate(file, size)
                 raise
@@ -174,20 +178,25 @@ class UnsubscribeSpool:
         assert self._path is not None
         kept = self._path.with_name(f"{self._path.name}.damaged")
         log.error("a line of the spool is damaged: somebody who left may be mailed; see %s", kept)
-        with self._opened(kept) as file:
-            os.lseek(file, 0, os.SEEK_END)
-            _write(file, line + b"\n")
+        file = os.open(kept, _FLAGS, 0o600)
+        try:
+            _write(file, line + b"\n", os.fstat(file).st_size)
+        finally:
+            os.close(file)
 
     @contextmanager
-    def _opened(self, path: Path) -> Iterator[int]:
+    def _opened(self) -> Iterator[int]:
         """The file, ours alone until the end of the block."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        file = os.open(path, flags, 0o600)
+        assert self._path is not None
+        file = os.open(self._path, _FLAGS, 0o600)
         try:
             _lock(file)
             yield file
         finally:
             os.close(file)
+
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def _lock(file: int) -> None:
@@ -209,10 +218,20 @@ def _complete(file: int) -> bytes:
     return held[: held.rfind(b"\n") + 1]
 
 
-def _write(file: int, line: bytes) -> None:
+def _write(file: int, line: bytes, offset: int) -> None:
     while line:
-        line = line[os.write(file, line) :]
+        written = os.pwrite(file, line, offset)
+        line, offset = line[written:], offset + written
     os.fsync(file)
+
+
+def _reserve(file: int) -> None:
+    """Blocks beyond the end of an empty file, where the system can; they go when it is cut."""
+    if os.fstat(file).st_blocks * 512 >= RESERVED:
+        return
+    if (fallocate := getattr(ctypes.CDLL(None), "fallocate", None)) is not None:
+        keep_size = 1
+        fallocate(file, keep_size, ctypes.c_longlong(0), ctypes.c_longlong(RESERVED))
 
 
 def _sync_folder(folder: Path) -> None:
