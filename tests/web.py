@@ -22,6 +22,10 @@ KEY = {"Authorization": f"Bearer {API_KEY}"}
 
 @pytest.fixture
 def system(database: Database, clock: Clock) -> System:
+    return system_on(database, clock)
+
+
+def system_on(database: Database, clock: Clock) -> System:
     settings = load_settings(
         {
             "API_KEY": API_KEY,
