@@ -10,6 +10,8 @@ import pytest
 
 from tests.faults.tiers import FIGURES, LONG, SHORT, Tier, is_long
 
+pytest.register_assert_rewrite("tests.faults.promises")
+
 SEED = "FAULT_SEED"
 _seed_key = pytest.StashKey[int]()
 

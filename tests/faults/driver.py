@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -182,7 +182,9 @@ class Site:
         return self.servers[-1]
 
     def add_people(self, client: Client, n: int) -> None:
-        emails = [f"person{number}@example.net" for number in range(n)]
+        """`n` more."""
+        known = len(self.people | self.left)
+        emails = [f"person{number}@example.net" for number in range(known, known + n)]
         client.import_people(emails)
         self.people.update(emails)
 
@@ -200,10 +202,7 @@ class Site:
         A campaign that ends before meets it when it has ended.
         """
         posting = self.clients.submit(client.send_to_the_end, mailing.subject)
-        wait_until(
-            lambda: posting.done() or self._taken() - mailing.taken_before >= moment.taken,
-            f"{moment.taken} mails of {mailing.subject}",
-        )
+        self.wait_for(mailing, moment.taken, or_until=posting.done)
         with suppress(TimeoutError):
             posting.result(moment.later_s)
         yield
@@ -223,9 +222,29 @@ class Site:
         """A reader of the campaign, if it has one yet, unsubscribes as mail programs do."""
         for mail in self.simulator.mails(limit=1):
             if mail.subject == mailing.subject and mail.headers is not None:
-                unsubscribe(mail.headers["List-Unsubscribe"])
-                self.people.discard(mail.recipient)
-                self.left.add(mail.recipient)
+                self.leaves(mail.recipient, mail.headers["List-Unsubscribe"])
+
+    def leaves(self, recipient: str, list_unsubscribe: str) -> None:
+        unsubscribe(list_unsubscribe)
+        self.people.discard(recipient)
+        self.left.add(recipient)
+
+    def ways_out(self) -> dict[str, str]:
+        """The List-Unsubscribe of everybody on the list who was written to."""
+        return {
+            mail.recipient: mail.headers["List-Unsubscribe"]
+            for mail in self.simulator.mails(limit=None)
+            if mail.headers is not None and mail.recipient in self.people
+        }
+
+    def wait_for(
+        self, mailing: Mailing, taken: int, *, or_until: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Return when the ESPs took so many mails of it."""
+        wait_until(
+            lambda: or_until() or self._taken() - mailing.taken_before >= taken,
+            f"{taken} mails of {mailing.subject}",
+        )
 
     def has_told_all(self) -> bool:
         """Whether the ESPs' webhooks have told what became of each mail."""

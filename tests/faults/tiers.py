@@ -18,6 +18,9 @@ class Tier:
     """In each of two runs, with five kills in each campaign."""
     sigterm_campaigns: int
     """With five stops in each."""
+    idempotency_races: int
+    suppression_rounds: int
+    """With 50 people who leave in each."""
     test_takes_s: int
 
 
@@ -26,6 +29,8 @@ SHORT = Tier(
     failpoint_deaths=(2,),
     random_campaigns=2,
     sigterm_campaigns=1,
+    idempotency_races=50,
+    suppression_rounds=1,
     test_takes_s=120,
 )
 LONG = Tier(
@@ -33,6 +38,8 @@ LONG = Tier(
     failpoint_deaths=(1, 2, 3),
     random_campaigns=50,
     sigterm_campaigns=20,
+    idempotency_races=2_000,
+    suppression_rounds=40,
     test_takes_s=2_700,
 )
 
