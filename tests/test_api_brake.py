@@ -23,15 +23,19 @@ from database.models import (
     TallyKind,
 )
 from database.session import Database
+from services.base import Outcome, SendResult
 from services.brake import Limits, Override
 from services.brake_overrides import keep, of_campaign, of_esps
+from services.event_recorder import record_events
+from services.events import BounceClass, Event, EventKind
 from services.reputation import ALL_PROVIDERS
 from services.system import System
 from tests.conftest import NOW
-from tests.ledgers import Ledgers
+from tests.ledgers import HASH_KEY, Ledgers
 from tests.openapi import Description
 from tests.people import either_database, postgres
 from tests.web import call, problem, system
+from utils.tokens import send_ref
 
 __all__ = ["either_database", "postgres", "system"]  # fixtures
 
@@ -185,6 +189,54 @@ def test_better_figures_let_a_campaign_go_on_too(client: FlaskClient, bad: Syste
     with bad.database.write() as session:
         session.get_one(Campaign, 1).accepted = 4_000
     assert call(client, "POST", "/campaigns/1/resume").status_code == 200
+
+
+def test_a_dry_run_leaves_out_who_brakes(client: FlaskClient, bad: System) -> None:
+    Ledgers(bad.database).add_people(10)
+    mailing = {"subject": "Hi", "text": "Hi", "dry_run": True}
+    told = call(client, "POST", "/send-campaign", json=mailing).get_json()
+    assert told["by_esp"] == {"ses": 10}
+    told = call(client, "POST", "/send-campaign", json={**mailing, "esp": "sendgrid"}).get_json()
+    assert (told["by_esp"], told["counts"]["queued"]) == ({}, 10)
+
+
+HARD, BLOCKED, SOFT = BounceClass.HARD, BounceClass.BLOCKED, BounceClass.SOFT
+
+
+@pytest.mark.parametrize(
+    ("told", "invalid"),
+    [
+        ([HARD], 1),
+        ([HARD, HARD], 1),
+        ([SOFT, HARD], 1),
+        ([BLOCKED], 0),
+        ([SOFT], 0),
+        ([BLOCKED, HARD], 0),
+        ([HARD, BLOCKED], 0),
+    ],
+)
+def test_an_address_is_invalid_if_that_is_all_that_was_held_against_it(
+    either_database: Database, told: list[BounceClass], invalid: int
+) -> None:
+    at = Ledgers(either_database)
+    at.add_people(1)
+    at.plan(campaign := at.create())
+    batch = at.claimed(campaign)
+    at.record(batch, SendResult(outcome=Outcome.ACCEPTED, message_id="m"))
+    [send] = batch.sends
+    ref = send_ref(HASH_KEY, campaign_id=campaign, send_id=send.send_id, attempt=send.attempt)
+    for number, bounce_class in enumerate(told):
+        event = Event(
+            key=str(number),
+            kind=EventKind.BOUNCED,
+            bounce_class=bounce_class,
+            occurred_at=NOW,
+            payload={},
+            send_ref=ref,
+        )
+        with either_database.write() as session:
+            record_events(session, batch.esp, [event], hash_key=HASH_KEY, now=NOW)
+    assert at.standing(batch.esp).reputation.week.invalid == invalid
 
 
 def test_the_last_override_of_each_counts(either_database: Database) -> None:
