@@ -32,7 +32,6 @@ def _check_key() -> None:
     if request.url_rule is None or request.url_rule.rule in PUBLIC_RULES:
         limits.count_public()
         return
-    limits.refuse_guessing()
     if _KEY_PARAMETERS & {name.lower() for name in request.args}:
         raise Problem(
             "key-in-url",
@@ -47,7 +46,7 @@ def _check_key() -> None:
             "Send the header Authorization: Bearer <API_KEY>. The key is in the file .env.",
             headers={"WWW-Authenticate": 'Bearer realm="email delivery"'},
         )
-    limits.count_key()
+    limits.count_right_key()
 
 
 def _is_the_key(given: str) -> bool:

@@ -27,9 +27,11 @@ log = logging.getLogger(__name__)
 
 _NAME = "limits"
 
-LINK = RateLimit(name="link", most=30)
+LINK = RateLimit(name="calls with this link", most=30)
 """Posts to one page with one link: more than any person or mail program makes."""
-OPT_IN_CALLER = RateLimit(name="opt-in caller", most=20, within=timedelta(hours=1))
+OPT_IN_CALLER = RateLimit(
+    name="confirmation mails for that address (consent.ip)", most=20, within=timedelta(hours=1)
+)
 """Mails that ask for a confirmation, for those who signed up from one address."""
 
 NEVER_COUNTED = frozenset(
@@ -62,10 +64,14 @@ class Limits:
         hour = timedelta(hours=1)
         return cls(
             counts=counts,
-            key=RateLimit(name="key", most=settings.api_calls_per_minute),
-            wrong_key=RateLimit(name="wrong key", most=settings.wrong_keys_per_minute),
-            public=RateLimit(name="public", most=settings.public_calls_per_minute),
-            opt_in=RateLimit(name="opt-in", most=settings.opt_in_mails_per_hour, within=hour),
+            key=RateLimit(name="calls with this key", most=settings.api_calls_per_minute),
+            wrong_key=RateLimit(
+                name="wrong keys from your address", most=settings.wrong_keys_per_minute
+            ),
+            public=RateLimit(name="calls from your address", most=settings.public_calls_per_minute),
+            opt_in=RateLimit(
+                name="confirmation mails", most=settings.opt_in_mails_per_hour, within=hour
+            ),
         )
 
 
@@ -82,40 +88,34 @@ def count_public() -> None:
     read = _LINKS.get(rule)
     link = read(the_system().link_keys, request.args.get("token", "")) if read else None
     if link is None:
-        _take(_limits().public, caller(), "calls from your address")
+        _take(_limits().public, caller())
     elif request.method == "POST":
-        _take(LINK, f"{rule} {link}", "calls with this link")
-
-
-def refuse_guessing() -> None:
-    """Raises the 429 for an address that sent too many wrong keys, whatever it sends now."""
-    limits = _limits()
-    _refuse(_seconds(limits.counts.left, limits.wrong_key, caller()), _WRONG_KEYS)
+        _take(LINK, f"{rule} {link}")
 
 
 def count_wrong_key() -> None:
-    _take(_limits().wrong_key, caller(), _WRONG_KEYS)
+    """Raises the 429 for an address that sent too many."""
+    _take(_limits().wrong_key, caller())
 
 
-def count_key() -> None:
-    """Count a call with the right key. Raises the 429."""
-    _take(_limits().key, "the key", "calls with this key")
+def count_right_key() -> None:
+    """Count a call with the key. Raises the 429; also for an address that sent too many wrong
+    ones, or guessing would have no limit."""
+    limits = _limits()
+    _take(limits.key, "the key", barred=(limits.wrong_key, caller()))
 
 
 def count_opt_in_mail(ip: str | None) -> None:
     """Count a mail that asks somebody to confirm, who signed up from `ip`. Raises the 429;
     within the transaction that would send it, so that nothing of it stays."""
     if ip is not None:
-        _take(OPT_IN_CALLER, _network(ip), "confirmation mails for that address (consent.ip)")
-    _take(_limits().opt_in, "all", "confirmation mails")
+        _take(OPT_IN_CALLER, _network(ip))
+    _take(_limits().opt_in, "all")
 
 
 def caller() -> str:
     """The network that a request is counted for."""
     return _network(request.remote_addr or "")
-
-
-_WRONG_KEYS = "wrong keys from your address"
 
 
 def _network(address: str) -> str:
@@ -133,23 +133,16 @@ def _limits() -> Limits:
     return cast(Limits, current_app.extensions[_NAME])
 
 
-def _take(limit: RateLimit, who: str, what: str) -> None:
-    _refuse(_seconds(_limits().counts.take, limit, who), what)
-
-
-def _seconds(ask: Callable[..., int], limit: RateLimit, who: str) -> int:
+def _take(limit: RateLimit, who: str, *, barred: tuple[RateLimit, str] | None = None) -> None:
     """A count that cannot be kept refuses nobody: what it guards is guarded by more than it."""
     try:
-        return ask(limit, who, the_system().clock())
+        refusal = _limits().counts.take(limit, who, the_system().clock(), barred=barred)
     except SQLAlchemyError as error:
         log.error("calls cannot be counted: %s", error)
-        return 0
-
-
-def _refuse(seconds: int, what: str) -> None:
-    if seconds:
+        return
+    if refusal is not None:
         raise Problem(
             "too-many-requests",
-            f"There were too many {what}. Come back in {seconds} s.",
-            headers={"Retry-After": str(seconds)},
+            f"There were too many {refusal.limit.name}. Come back in {refusal.seconds} s.",
+            headers={"Retry-After": str(refusal.seconds)},
         )

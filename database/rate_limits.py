@@ -42,8 +42,17 @@ class RateLimit:
     """At most `most` at once, and as many again in each `within`; 0 is no limit."""
 
     name: str
+    """What is counted, as it is told to who takes too much."""
     most: int
     within: timedelta = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Which limit is reached, and in how many seconds there is one again."""
+
+    limit: RateLimit
+    seconds: int
 
 
 class RateLimits:
@@ -56,37 +65,46 @@ class RateLimits:
         self._is_there = False
         self._turns = count(1)
 
-    def take(self, limit: RateLimit, who: str, now: datetime) -> int:
-        """Take one. 0, or the seconds after which there is one again: then none was taken."""
-        if not limit.most:
-            return 0
-        values = self._values(limit, who, now)
-        with self._engine.begin() as connection:
-            self._prepare(connection, values["now"])
-            if connection.execute(_TAKE, values).one_or_none() is not None:
-                return 0
-            return _seconds_left(connection, values)
+    def take(
+        self,
+        limit: RateLimit,
+        who: str,
+        now: datetime,
+        *,
+        barred: tuple[RateLimit, str] | None = None,
+    ) -> Refusal | None:
+        """Take one, or say why there is none: then none was taken.
 
-    def left(self, limit: RateLimit, who: str, now: datetime) -> int:
-        """As `take`, without taking: 0 while there is one."""
-        if not limit.most:
-            return 0
-        values = self._values(limit, who, now)
+        `barred`: a limit that others take from, and whose; none is taken while it is reached.
+        """
+        if barred is not None and not barred[0].most:
+            barred = None
+        if barred is None and not limit.most:
+            return None
         with self._engine.begin() as connection:
-            self._prepare(connection, values["now"])
-            return _seconds_left(connection, values)
+            self._prepare(connection, now)
+            if barred is not None:
+                left = _seconds_left(connection, self._values(*barred, now))
+                if left:
+                    return Refusal(limit=barred[0], seconds=left)
+            if not limit.most:
+                return None
+            values = self._values(limit, who, now)
+            if connection.execute(_TAKE, values).one_or_none() is not None:
+                return None
+            return Refusal(limit=limit, seconds=_seconds_left(connection, values))
 
     def _values(self, limit: RateLimit, who: str, now: datetime) -> dict[str, Any]:
         step = limit.within // limit.most // _MICROSECOND
         said = f"{limit.name} {who}".encode("utf-8", "surrogatepass")
         return {
             "who": blake2b(said, key=self._key, digest_size=16, person=b"rate-limit").digest(),
-            "now": int(now.timestamp()) * 1_000_000 + now.microsecond,
+            "now": _microseconds(now),
             "step": step,
             "within": step * limit.most,
         }
 
-    def _prepare(self, connection: Connection, now: int) -> None:
+    def _prepare(self, connection: Connection, now: datetime) -> None:
         if not self._is_there:
             on_postgresql = connection.dialect.name == "postgresql"
             if on_postgresql:  # two that make a table at once would collide
@@ -95,7 +113,11 @@ class RateLimits:
             connection.exec_driver_sql(_CREATE.format(kind=kind, binary=binary))
             self._is_there = True
         if next(self._turns) % _SWEEP_EVERY == 0:
-            connection.execute(_SWEEP, {"now": now})
+            connection.execute(_SWEEP, {"now": _microseconds(now)})
+
+
+def _microseconds(now: datetime) -> int:
+    return int(now.timestamp()) * 1_000_000 + now.microsecond
 
 
 def _seconds_left(connection: Connection, values: dict[str, Any]) -> int:

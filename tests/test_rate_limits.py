@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from app import create_app
 from config.settings import ROOT
 from database.models import OptIn, Subscriber
-from database.rate_limits import RateLimit, RateLimits
+from database.rate_limits import RateLimit, RateLimits, Refusal
 from database.session import Database
 from services.system import System
 from tests.conftest import NOW, Clock
@@ -51,7 +51,7 @@ def limits(either: Database) -> RateLimits:
 
 
 def taken(limits: RateLimits, limit: RateLimit, times: int, clock: Clock) -> int:
-    return [limits.take(limit, "ann", clock()) for _ in range(times)].count(0)
+    return [limits.take(limit, "ann", clock()) for _ in range(times)].count(None)
 
 
 # the counts
@@ -59,7 +59,7 @@ def taken(limits: RateLimits, limit: RateLimit, times: int, clock: Clock) -> int
 
 def test_as_many_as_allowed_and_then_one_by_one(limits: RateLimits, clock: Clock) -> None:
     assert taken(limits, HUNDRED, 103, clock) == 100
-    assert limits.left(HUNDRED, "ann", clock()) == limits.take(HUNDRED, "ann", clock()) == 1
+    assert limits.take(HUNDRED, "ann", clock()) == Refusal(limit=HUNDRED, seconds=1)
     clock.forward(milliseconds=599)
     assert taken(limits, HUNDRED, 1, clock) == 0
     clock.forward(milliseconds=1)
@@ -73,7 +73,9 @@ def test_as_many_as_allowed_and_then_one_by_one(limits: RateLimits, clock: Clock
 def test_who_waits_as_long_as_told_may_go_on(limits: RateLimits, clock: Clock) -> None:
     hourly = RateLimit(name="hourly", most=7, within=timedelta(hours=1))
     assert taken(limits, hourly, 7, clock) == 7
-    clock.forward(seconds=limits.take(hourly, "ann", clock()))
+    refusal = limits.take(hourly, "ann", clock())
+    assert refusal == Refusal(limit=hourly, seconds=515)  # 3600 / 7, rounded up
+    clock.forward(seconds=refusal.seconds)
     assert taken(limits, hourly, 2, clock) == 1
 
 
@@ -81,21 +83,35 @@ def test_each_limit_and_each_caller_counts_alone(limits: RateLimits, clock: Cloc
     one = RateLimit(name="one", most=1)
     other = RateLimit(name="other", most=1)
     said = [limits.take(*who, clock()) for who in ((one, "a"), (one, "b"), (other, "a"))]
-    assert said == [0, 0, 0]
-    assert limits.take(one, "a", clock()) == 60
+    assert said == [None, None, None]
+    assert limits.take(one, "a", clock()) == Refusal(limit=one, seconds=60)
 
 
-def test_none_is_no_limit_and_looking_takes_nothing(limits: RateLimits, clock: Clock) -> None:
+def test_none_is_no_limit(limits: RateLimits, clock: Clock) -> None:
     assert taken(limits, RateLimit(name="none", most=0), 1000, clock) == 1000
-    assert {limits.left(HUNDRED, "ann", clock()) for _ in range(200)} == {0}
-    assert taken(limits, HUNDRED, 101, clock) == 100
+
+
+def test_who_is_barred_by_one_limit_takes_nothing_of_another(
+    limits: RateLimits, clock: Clock
+) -> None:
+    wrong = RateLimit(name="wrong", most=2)
+    barred = (wrong, "bob")
+
+    def said() -> Refusal | None:
+        return limits.take(HUNDRED, "ann", clock(), barred=barred)
+
+    assert [said() for _ in range(50)] == [None] * 50  # to look takes nothing
+    assert [limits.take(wrong, "bob", clock()) for _ in range(2)] == [None, None]
+    assert [said() for _ in range(200)] == [Refusal(limit=wrong, seconds=30)] * 200
+    assert taken(limits, HUNDRED, 51, clock) == 50
+    clock.forward(seconds=30)
+    assert said() is None
 
 
 def test_a_clock_that_is_set_back_keeps_nobody_out(limits: RateLimits, clock: Clock) -> None:
     clock.forward(days=2)
     assert taken(limits, HUNDRED, 101, clock) == 100
     clock.forward(days=-2)
-    assert limits.left(HUNDRED, "ann", clock()) == 0
     assert taken(limits, HUNDRED, 101, clock) == 100
 
 
@@ -106,7 +122,7 @@ from database.session import Database
 from tests.conftest import NOW
 limits = RateLimits(Database(sys.argv[1]), b"k" * 32)
 said = [limits.take(RateLimit(name="hundred", most=100), "ann", NOW) for _ in range(200)]
-print(said.count(0))
+print(said.count(None))
 """
 
 
@@ -119,7 +135,7 @@ def test_four_processes_share_a_limit_exactly(either: Database) -> None:
     ]
     taken = [int(process.communicate(timeout=60)[0]) for process in running]
     assert sum(taken) == 100
-    assert RateLimits(either, b"k" * 32).take(HUNDRED, "ann", NOW) == 1
+    assert RateLimits(either, b"k" * 32).take(HUNDRED, "ann", NOW) is not None
 
 
 def test_what_is_kept_names_nobody_and_goes_when_it_is_over(

@@ -128,8 +128,11 @@ def test_no_fault_in_a_setting_shows_a_secret() -> None:
     assert MARK.search(str(error.value)) is None
 
 
-def test_nobody_is_shown_a_secret_by_any_call(live: System, log_lines: io.StringIO) -> None:
-    """With the right key, a wrong one and none; with a body that cannot be."""
+def test_nobody_is_shown_a_secret_by_any_call(
+    live: System, log_lines: io.StringIO, tmp_path: Path
+) -> None:
+    """With the right key, a wrong one and none; with a body that cannot be. None is in the
+    database either, so none is in a backup."""
     logs.keep_secret(secrets_of(live.settings))
     client = create_app(system=live).test_client()
     wrong = {"Authorization": f"Bearer {SECRETS['API_KEY']}x"}
@@ -145,6 +148,9 @@ def test_nobody_is_shown_a_secret_by_any_call(live: System, log_lines: io.String
                     content_type="application/json",
                 ) as answer:
                     assert MARK.search(f"{answer.headers} {answer.get_data()!r}") is None, path
+    kept = [one.read_bytes() for one in tmp_path.iterdir() if one.name.startswith("email.db")]
+    assert len(kept) > 2
+    assert [one for one in kept if MARK.search(one.decode("latin-1"))] == []
     assert log_lines.getvalue().count("\n") > 500
     assert MARK.search(log_lines.getvalue()) is None
 
