@@ -52,7 +52,7 @@ from tests.ledgers import HASH_KEY, Ledgers
 from tests.people import add, assert_counters_are_true, assert_suppressions_are_counted, who
 from utils.tokens import UnsubscribeLink, send_ref
 
-EXAMPLES = int(os.environ.get("LEDGER_MACHINE_EXAMPLES") or 30)
+EXAMPLES = int(os.environ.get("LEDGER_MACHINE_EXAMPLES") or 50)
 STEPS = 40
 PEOPLE = [f"person{n}@example.net" for n in range(9)]
 RUNNING = (CampaignStatus.SENDING, CampaignStatus.WAITING)
@@ -483,6 +483,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.told.append((esp, event))
 
 
+@pytest.mark.timeout(120 + 2 * EXAMPLES)
 def test_whatever_happens_the_ledger_is_what_the_model_says(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
