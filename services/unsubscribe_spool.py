@@ -12,7 +12,7 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -146,18 +146,17 @@ class UnsubscribeSpool:
             except OSError as error:  # they are repeated, which is harmless
                 log.warning("spooled unsubscribes cannot be forgotten: %s", error)
 
-    def _read(self, lines: list[bytes]) -> Iterator[Unsubscribe]:
-        """Each request once, however often it was made."""
-        seen = set()
+    def _read(self, lines: list[bytes]) -> Iterable[Unsubscribe]:
+        """The last of each link: who pressed it again may have come back in between."""
+        last: dict[UnsubscribeLink, Unsubscribe] = {}
         for line in lines:
             try:
                 asked = Unsubscribe.read(line)
             except ValueError:
                 self._keep_damaged(line)
-                continue
-            if asked.link not in seen:
-                seen.add(asked.link)
-                yield asked
+            else:
+                last[asked.link] = asked
+        return last.values()
 
     def _append(self, asked: Unsubscribe) -> None:
         """On disk when this returns; else raises `OSError`, and nothing was added."""

@@ -385,6 +385,11 @@ def test_who_came_back_since_stays(client: FlaskClient, system: System, clock: C
         spool_file(system.database).write_bytes(left)  # killed before it was forgotten
         system.unsubscribes.replay()
     assert_counters_are_true(system.database)
+    again = replace(asked_by(BOB), at=NOW + timedelta(minutes=9))  # and left once more
+    spool_file(system.database).write_bytes(left + again.line())
+    system.unsubscribes.replay()
+    assert status(system.database) == ["unsubscribed"]
+    assert reasons(system.database) == ["unsubscribed", "lifted", "unsubscribed"]
 
 
 def test_nobody_is_acknowledged_while_somebody_claims(
