@@ -14,7 +14,7 @@ PostgreSQL databases have no mark: see docs/operations.md.
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import func, select, text
@@ -169,7 +169,8 @@ class RestoreGuard:
     def _write(self, *, sync: bool) -> None:
         if self._file is None:
             self._file = _opened(self._path)
-        said = json.dumps(asdict(self._mark), ensure_ascii=False).encode()
+        mark = self._mark
+        said = json.dumps({name: getattr(mark, name) for name in Mark.__slots__}).encode()
         os.pwrite(self._file, said.ljust(_SIZE), 0)
         self._is_synced = sync
         if sync:

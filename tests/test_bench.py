@@ -3,7 +3,7 @@
 from itertools import product
 from pathlib import Path
 
-from bench import dns, stats, webhooks
+from bench import dns, keeping, stats, webhooks
 from bench.importing import bare, ours, verdicts, write_file
 
 
@@ -45,3 +45,12 @@ def test_the_dns_check_is_measured_against_another_and_against_silence() -> None
     found = dns.run(1)
     assert [row["side"] for row in found["a good domain, 50 ms a question"]] == list(dns.SIDES)
     assert found["nobody answers"][0]["unknown"] > 30
+
+
+def test_what_keeping_costs_is_measured_beside_the_claim_and_the_writes() -> None:
+    found = keeping.run(keeping.BATCH * keeping.CLAIMS)
+    sides = [[next(iter(row.values())) for row in rows] for rows in found.values()]
+    assert sides == [
+        ["claim", "mark", "mark, fsync'd each time"],
+        ["nothing", "cli.py backup", "VACUUM INTO, unverified"],
+    ]
