@@ -1,7 +1,7 @@
 """Hostile input by area, one JSON file each: what is answered, word for word or by its status.
 
-What holds for every answer: it is one of ours, never a 5xx (503 with a reason excepted), and
-nothing that looks like markup comes back where a browser would read it as such.
+What holds for every answer: it is one of ours, never a 5xx (503 with a reason excepted), takes
+no second, and nothing that looks like markup comes back where a browser would read it as such.
 """
 
 import io
@@ -23,6 +23,7 @@ from tests.conftest import Clock
 from tests.hostile import ENOUGH, FILES, cases, file_names
 from tests.signing import SendGridSigner, basic_header, postmark_listening, sendgrid_listening
 from tests.sns_signing import amazon, listening, notification, posted
+from tests.test_template_attacks import within_a_second
 from tests.web import KEY, problem, system_on
 from utils.addresses import InvalidAddress, normalise
 from utils.dns import dkim, dmarc, spf_terms
@@ -46,6 +47,12 @@ EVIL = Person(
     tags=["a", "<b>"],
     unsubscribe_url="https://example.com/u",
 )
+
+
+@pytest.fixture(autouse=True)
+def _answers_within_a_second() -> Iterator[None]:
+    with within_a_second():
+        yield
 
 
 class Ticking(Clock):
