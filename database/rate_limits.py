@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from database.session import Database
 
@@ -81,18 +82,32 @@ class RateLimits:
             barred = None
         if barred is None and not limit.most:
             return None
-        with self._engine.begin() as connection:
-            self._prepare(connection, now)
-            if barred is not None:
-                left = _seconds_left(connection, self._values(*barred, now))
-                if left:
-                    return Refusal(limit=barred[0], seconds=left)
-            if not limit.most:
-                return None
-            values = self._values(limit, who, now)
-            if connection.execute(_TAKE, values).one_or_none() is not None:
-                return None
-            return Refusal(limit=limit, seconds=_seconds_left(connection, values))
+        try:
+            with self._engine.begin() as connection:
+                self._prepare(connection, now)
+                return self._taken(connection, limit, who, now, barred)
+        except SQLAlchemyError:
+            self._is_there = False  # the file may be another one since
+            raise
+
+    def _taken(
+        self,
+        connection: Connection,
+        limit: RateLimit,
+        who: str,
+        now: datetime,
+        barred: tuple[RateLimit, str] | None,
+    ) -> Refusal | None:
+        if barred is not None:
+            left = _seconds_left(connection, self._values(*barred, now))
+            if left:
+                return Refusal(limit=barred[0], seconds=left)
+        if not limit.most:
+            return None
+        values = self._values(limit, who, now)
+        if connection.execute(_TAKE, values).one_or_none() is not None:
+            return None
+        return Refusal(limit=limit, seconds=_seconds_left(connection, values))
 
     def _values(self, limit: RateLimit, who: str, now: datetime) -> dict[str, Any]:
         step = limit.within // limit.most // _MICROSECOND

@@ -349,5 +349,9 @@ def test_calls_are_answered_while_nothing_can_be_counted(
     path.with_name(f"{path.name}.limits").write_bytes(b"not a database" * 100)
     assert [call(client, "GET", "/campaigns").status_code for _ in range(3)] == [200] * 3
     assert "calls cannot be counted" in caplog.text
+    system.database.counter.dispose()
+    for file in path.parent.glob(f"{path.name}.limits*"):
+        file.unlink()
+    assert [call(client, "GET", "/campaigns").status_code for _ in range(2)] == [200, 429]
     assert API_KEY not in caplog.text
     assert KEY["Authorization"] not in caplog.text
