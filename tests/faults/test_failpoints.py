@@ -1,7 +1,6 @@
 """The promise when the server dies at each commit and at each step of a call."""
 
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from config.failpoints import Failpoint
 from services.simulator.server import SIMULATED
 from tests.faults import oracle
-from tests.faults.driver import Site, site_in
+from tests.faults.driver import Server, Site, site_in
 from tests.faults.http_client import wait_until
 from tests.faults.promises import (
     LATENCY_S,
@@ -30,31 +29,23 @@ ONCE = {Failpoint.PLAN_BEFORE_COMMIT, Failpoint.FINISH_BEFORE_COMMIT, *OF_RECOVE
 """A campaign, or a start, comes by it once."""
 
 
-@pytest.fixture(scope="session")
-def with_people(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
-    """A database with a list in it, and who is on it: to be copied."""
-    with site_in(tmp_path_factory.mktemp("list"), settings=SETTINGS) as site:
-        server = site.add_server()
-        server.start()
-        site.add_people(server.client, RECIPIENTS)
-        server.terminate()
-        return site.database, site.people
-
-
 @pytest.fixture
-def site(
-    tmp_path: Path,
-    with_people: tuple[Path, set[str]],
-    record_property: Callable[[str, object], None],
-) -> Iterator[Site]:
-    database, people = with_people
-    with site_in(tmp_path, settings=SETTINGS, people=set(people)) as site:
-        for file in database.parent.glob(f"{database.name}*"):
-            shutil.copy(file, tmp_path)
+def site(tmp_path: Path, record_property: Callable[[str, object], None]) -> Iterator[Site]:
+    with site_in(tmp_path, settings=SETTINGS) as site:
         for esp in SIMULATED:
             site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
         yield site
         record_property(FIGURES, figures(site))
+
+
+@pytest.fixture
+def server(site: Site) -> Server:
+    """With a list, and ended."""
+    server = site.add_server()
+    server.start()
+    site.add_people(server.client, RECIPIENTS)
+    server.kill()
+    return server
 
 
 def deaths(point: Failpoint, n: int, rng: random.Random) -> list[str]:
@@ -66,9 +57,8 @@ def deaths(point: Failpoint, n: int, rng: random.Random) -> list[str]:
 
 @pytest.mark.parametrize("point", list(Failpoint))
 def test_a_death_at_a_failpoint_doubles_nobody_and_loses_nobody(
-    point: Failpoint, site: Site, rng: random.Random, tier: Tier
+    point: Failpoint, site: Site, server: Server, rng: random.Random, tier: Tier
 ) -> None:
-    server = site.add_server()
     if point in OF_WEBHOOKS:
         site.simulator.post_webhooks_to(server.url, delay_s=0.0)
     for number in range(tier.failpoint_campaigns):
