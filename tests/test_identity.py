@@ -5,6 +5,7 @@ backup that this database was restored from, of the original of a copy."""
 import itertools
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import Table, or_, select
 
 from config.esp_config import EspName
+from config.settings import SendingMode
 from database.models import (
     Bounce,
     Campaign,
@@ -27,14 +29,19 @@ from database.session import Database
 from services.base import Outcome
 from services.event_recorder import record_events
 from services.events import BounceClass, Event, EventKind, SuppressionReason
-from services.restoring import confirm
+from services.restoring import CannotConfirm, confirm
+from services.simulator.modes import Mode, Scope
+from services.simulator.server import Simulator
 from services.system import System
 from tests.conftest import NOW
 from tests.ledgers import HASH_KEY, Ledgers
+from tests.own_lists import mail, simulator
+from tests.people import add, reasons
+from tests.rig import configs_at
 from tests.web import system
 from utils.tokens import send_ref
 
-__all__ = ["system"]
+__all__ = ["simulator", "system"]
 
 PEOPLE = 3
 OTHER_KEY = b"o" * 32
@@ -196,3 +203,37 @@ def test_events_of_what_the_backup_had_queued_settle_it(
     tell(database, told[1:])
     assert restored.counts(1) == {"accepted": 3}
     assert restored.campaign(1).status == "sent"
+
+
+# whom an ESP gave up after the backup
+
+
+@pytest.fixture
+def restored(database: Database, simulator: Simulator, system: System) -> System:
+    """In live mode and not confirmed; SendGrid has given up somebody since."""
+    add(database, "bounce@example.net")
+    mail(simulator, EspName.SENDGRID, "bounce@example.net")
+    settings = replace(system.settings, sending_mode=SendingMode.LIVE)
+    esps = {EspName.SENDGRID: configs_at(simulator.base_urls)[EspName.SENDGRID]}
+    guard = RestoreGuard(database)
+    guard.hold("was restored")
+    guard.close()
+    return replace(system, settings=settings, esps=esps)
+
+
+def test_whom_an_esp_gave_up_after_the_backup_is_left_alone_before_anything_is_sent(
+    restored: System,
+) -> None:
+    confirm(restored, moved=False)
+    assert reasons(restored.database) == ["hard_bounce"]
+
+
+def test_without_the_lists_of_the_esps_it_stays_in_safe_mode(
+    restored: System, simulator: Simulator
+) -> None:
+    simulator.behave(EspName.SENDGRID, Mode.UNAUTHORIZED, scope=Scope.LOOKUP)
+    with pytest.raises(CannotConfirm, match="suppression lists cannot be read: sendgrid: "):
+        confirm(restored, moved=False)
+    assert restored.safe_mode is not None
+    confirm(restored, moved=False, pull=False)
+    assert restored.safe_mode is None
