@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config.esp_config import EspConfig, EspName
 from config.settings import DnsGate
 from database.models import Segment
+from database.restore_guard import CONFIRM
 from list_manager import Person, add_subscriber, find_subscriber, unsubscribe
 from services import dns_watch, standing, trial
 from services.adapters import build_adapter
@@ -53,6 +54,8 @@ def run(system: System) -> Iterator[Finding]:
     """Look at one thing after the other; a fault of one does not keep the next from being seen."""
     yield database(system)
     yield subscribers(system)
+    if held := system.safe_mode:
+        yield Finding(what="sending", verdict=Verdict.FAIL, found=held, remedy=CONFIRM)
     if not system.esps:
         yield Finding(
             what="ESPs",

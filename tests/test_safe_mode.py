@@ -1,5 +1,6 @@
 """Safe mode as people and ESPs meet it: over HTTP, and by command from backup to confirmation."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -14,8 +15,9 @@ from app import create_app
 from cli import cli
 from config.esp_config import EspName
 from database.models import Subscriber, WebhookEvent
-from database.restore_guard import RestoreGuard
+from database.restore_guard import CONFIRM, RestoreGuard
 from database.session import Database
+from services import self_test
 from services.system import System
 from tests.conftest import NOW
 from tests.environment import API_KEY, SECRET_KEY
@@ -89,6 +91,12 @@ def test_events_and_unsubscribes_are_taken(client: FlaskClient, system: System) 
     with system.database.read() as session:
         assert session.scalars(select(WebhookEvent.event_key)).one() == "e1"
         assert session.scalars(select(Subscriber.status)).one() == "unsubscribed"
+
+
+def test_the_self_test_tells_it_too(system: System) -> None:
+    hold(system.database)
+    findings = itertools.islice(self_test.run(system), 3)
+    assert [one.found for one in findings if one.remedy == CONFIRM] == [HELD]
 
 
 def test_a_database_that_may_send_is_ready(system: System) -> None:
