@@ -540,6 +540,16 @@ def test_what_the_first_process_left_the_second_goes_on_with(at: Office, clock: 
 # /esp-status
 
 
+BRAKE = {
+    "brakes": False,
+    "accepted": 0,
+    "complaints": 0,
+    "invalid": 0,
+    "invalid_limit": 0.05,
+    "override": None,
+}
+
+
 def esp_told(esp: EspName, **known: Any) -> dict[str, Any]:
     return {
         "esp": esp.value,
@@ -552,6 +562,7 @@ def esp_told(esp: EspName, **known: Any) -> dict[str, Any]:
         "breaker": {"state": "closed", "failures": 0, "open_until": None, "throttled_until": None},
         "last_error": None,
         "performance_24h": FIGURES,
+        "brake": BRAKE | {"complaint_limit": 0.001 if esp is POSTMARK else 0.003},
         "dns": {},
         "events": {"last_at": None, "unheard": 0, "unheard_since": None},
         "warnings": [],
@@ -575,6 +586,7 @@ def test_a_fresh_installation_says_that_every_esp_may_get_mail(at: Office) -> No
     assert at.get("/esp-status") == {
         "esps": [esp_told(SENDGRID), ses, esp_told(POSTMARK), *NOT_SIMULATED],
         "sandbox": True,
+        "safe_mode": None,
     }
 
 
@@ -585,6 +597,7 @@ def test_an_esp_without_a_key_says_so(at: Office) -> None:
     assert at.get("/esp-status") == {
         "esps": [esp_told(SENDGRID), *without, *NOT_SIMULATED],
         "sandbox": True,
+        "safe_mode": None,
     }
 
 
@@ -606,6 +619,7 @@ def test_a_used_up_quota_is_told_with_the_time_it_turns(database: Database, cloc
             "month": {**MONTH, "used": 2, "limit": 10, "remaining": 8},
         },
         performance_24h={**FIGURES, "calls": 1, "accepted": 2},
+        brake=BRAKE | {"accepted": 2, "complaint_limit": 0.003},
         events={"last_at": None, "unheard": 2, "unheard_since": "2026-11-24T12:00:00+00:00"},
     )
     assert told["ses"]["quota"]["day"] == {**SES_DAY, "used": 1}
