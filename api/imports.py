@@ -1,10 +1,13 @@
 """Whole files of people."""
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from flask import Response, request, send_file
 from flask_openapi.blueprint import APIBlueprint
+from werkzeug.exceptions import ClientDisconnected
+from werkzeug.wsgi import LimitedStream
 
 from api.errors import Problem
 from api.json_body import refuse_encoding
@@ -18,6 +21,10 @@ from utils.intake import refusals
 api = APIBlueprint("imports", __name__)
 
 MAX_BYTES = 1_000_000_000
+CUT_OFF = (
+    "The body ended before its Content-Length. What came before is imported as far as it was "
+    "read; send the whole file again, which changes nothing twice."
+)
 _BODY = {
     "description": "UTF-8, the first line names the columns: `email`, and of choice `first_name`, "
     "`last_name`, `tags` (separated by `;`); any other column becomes an attribute.",
@@ -63,7 +70,7 @@ class RefusedPath(PathModel):
 @api.post(
     "/subscribers/import",
     request_body=_BODY,
-    responses={200: ImportAnswer, 415: ProblemAnswer, 422: ProblemAnswer},
+    responses={200: ImportAnswer, 400: ProblemAnswer, 415: ProblemAnswer, 422: ProblemAnswer},
 )
 def import_subscribers(query: ImportQuery) -> dict[str, Any]:
     """Add or update everybody in a CSV file, streamed.
@@ -80,7 +87,7 @@ def import_subscribers(query: ImportQuery) -> dict[str, Any]:
     try:
         result = import_csv(
             system.database,
-            request.stream,
+            _whole(),
             hash_key=system.hash_key,
             now=system.clock(),
             refusals=_folder(),
@@ -88,6 +95,8 @@ def import_subscribers(query: ImportQuery) -> dict[str, Any]:
         )
     except BadHeader as error:
         raise Problem("invalid", f"{error}.") from error
+    except ClientDisconnected as error:
+        raise Problem("bad-request", CUT_OFF) from error
     return _answer(result).model_dump(mode="json")
 
 
@@ -107,6 +116,13 @@ def _check_type() -> None:
         raise Problem(
             "unsupported-media-type", "Send CSV in UTF-8, with the header Content-Type: text/csv."
         )
+
+
+def _whole() -> IO[bytes] | io.RawIOBase:
+    """The body; where it ends before its time, reading it fails instead of ending, since the
+    last line may be half of an address that is somebody else's."""
+    length = request.content_length
+    return request.stream if length is None else LimitedStream(request.stream, length)
 
 
 def _folder() -> Path:

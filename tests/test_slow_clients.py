@@ -132,3 +132,22 @@ def test_what_is_no_request_is_turned_away(port: int, sent: bytes) -> None:
 def test_the_server_is_well_after_all_that(port: int) -> None:
     said, _ = answer_to(port, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert said.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_an_import_that_is_cut_off_brings_no_half_address(port: int, is_chunked: bool) -> None:
+    """`cut@example.co` is somebody else than `cut@example.com`."""
+    rows = b"email\r\nwhole@example.com\r\ncut@example.co"
+    head = b"POST /subscribers/import HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + KEY
+    head += b"Content-Type: text/csv\r\n"
+    if is_chunked:
+        sent = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % (len(rows) + 10) + rows
+    else:
+        sent = head + b"Content-Length: %d\r\n\r\n" % (len(rows) + 10) + rows
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        said = client.recv(65536)
+    assert said.startswith(b"HTTP/1.1 400"), said
+    get = b"GET /subscribers/cut@example.co HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + KEY
+    assert answer_to(port, get + b"\r\n")[0].startswith(b"HTTP/1.1 404")
