@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from bench.ledgers import NOW
 from config.esp_config import EspName, SendGridConfig
+from database import turns
 from database.day_kinds import COMPLAINT, bounce_kind, suppressed_kind
 from database.models import (
     Bounce,
@@ -81,6 +82,7 @@ _RANK = [SubscriberStatus.ACTIVE, *_STATUS.values()]
 def create_app(path: str, public_key: str, hash_key: str) -> Flask:
     """For gunicorn: the app on this database; `hash_key` in hexadecimal."""
     app = Flask(__name__)
+    turns.PATIENCE_S = 600.0  # its calls take longer than anybody waits for a turn in ours
     database = Database(f"sqlite:///{path}")
     reader = SendGridWebhooks(sendgrid(public_key))
     key = bytes.fromhex(hash_key)
