@@ -41,7 +41,7 @@ class Turns:
             self._next.release()
         try:
             self._wait_for_others()
-        except BaseException:
+        except BaseException:  # also Ctrl-C: nobody else gives the turn back
             self._turn.release()
             raise
 

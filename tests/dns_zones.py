@@ -2,7 +2,7 @@
 
 A zone is text as in a zone file, with names in full: `example.com TXT "v=spf1 ~all"`, a line
 a record, with a TTL in seconds before the type where it matters; a line `example.com SERVFAIL`,
-`TIMEOUT`, `TRUNCATE`, `REFUSED` or `GARBAGE` (or with a type before it, `example.com TXT TIMEOUT`)
+`TIMEOUT`, `TRUNCATE`, `REFUSED` or `GARBAGE`, `BOMB` (or with a type before it, `example.com TXT TIMEOUT`)
 makes the server behave so for that name; of DNSSEC: `BOGUS` (SERVFAIL unless checking is disabled)
 and `VALIDATED` (AD). Names that no line has and that lie under none are NXDOMAIN.
 """
@@ -28,7 +28,7 @@ import dns.rrset
 
 from config.values import Nameserver
 
-TROUBLES = ("SERVFAIL", "TIMEOUT", "TRUNCATE", "REFUSED", "GARBAGE", "BOGUS", "VALIDATED")
+TROUBLES = ("SERVFAIL", "TIMEOUT", "TRUNCATE", "REFUSED", "GARBAGE", "BOMB", "BOGUS", "VALIDATED")
 TTL = 300
 PATIENCE_S = 1.2
 """For `lookup.DEADLINE_S` in tests: what times out does so for good, and cores are shared."""
@@ -83,6 +83,8 @@ class Zones:
             return None
         if trouble == "GARBAGE":
             return wire[:2] + b"\x84\x00" + b"\xff" * 20
+        if trouble == "BOMB" and is_tcp:
+            return bomb(query)
         if trouble == "BOGUS" and not query.flags & dns.flags.CD:
             trouble = "SERVFAIL"
         if trouble in ("SERVFAIL", "REFUSED"):
@@ -91,7 +93,7 @@ class Zones:
         self._fill(response, question.name, question.rdtype)
         if trouble == "VALIDATED":
             response.flags |= dns.flags.AD
-        if trouble == "TRUNCATE" and not is_tcp:
+        if trouble in ("TRUNCATE", "BOMB") and not is_tcp:
             response.answer.clear()
             response.flags |= dns.flags.TC
         return response.to_wire(max_size=65535) if is_tcp else self._to_udp(response, query)
@@ -122,6 +124,27 @@ class Zones:
                 return
             response.answer.append(alias)
             name = alias[0].target
+
+
+def bomb(query: dns.message.Message) -> bytes:
+    """64 kB of answers, each named by the last of 8,000 compression pointers, one to the next:
+    whoever follows them all takes 30 million steps."""
+    [question] = query.question
+    asked = question.name.to_digestable() + struct.pack("!HH", question.rdtype, 1)
+    wire = bytearray(struct.pack("!HHHHHH", query.id, 0x8180, 1, 0, 0, 0) + asked)
+    pointers = (0x3FFF - len(wire) - 12) // 2
+    wire += struct.pack("!HHHIH", 0xC00C, 65280, 1, TTL, 2 * pointers)
+    to = 12
+    for _ in range(pointers):
+        at = len(wire)
+        wire += struct.pack("!H", 0xC000 | to)
+        to = at
+    answers = 1
+    while len(wire) < 65_000:
+        wire += struct.pack("!HHHIH", 0xC000 | to, 65280, 1, TTL, 0)
+        answers += 1
+    struct.pack_into("!H", wire, 6, answers)
+    return bytes(wire)
 
 
 class _Udp(socketserver.ThreadingUDPServer):

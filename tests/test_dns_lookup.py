@@ -32,6 +32,7 @@ sick.example.com   SERVFAIL
 shy.example.com    REFUSED
 late.example.com   TIMEOUT
 bad.example.com    GARBAGE
+bomb.example.com   BOMB
 false.example.com  A      192.0.2.3
 false.example.com  BOGUS
 true.example.com   A      192.0.2.3
@@ -72,6 +73,7 @@ TOLD = [
     ("shy.example.com", "TXT", Answer(found=Found.TEMPFAIL)),
     ("late.example.com", "TXT", Answer(found=Found.TEMPFAIL)),
     ("bad.example.com", "TXT", Answer(found=Found.TEMPFAIL)),
+    ("bomb.example.com", "TXT", Answer(found=Found.TEMPFAIL)),
 ]
 
 

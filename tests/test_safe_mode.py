@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +20,13 @@ from database.session import Database
 from services import self_test
 from services.system import System
 from tests.conftest import NOW
-from tests.environment import API_KEY, SECRET_KEY
 from tests.signing import SendGridSigner, sendgrid_body, sendgrid_listening
+from tests.test_commands import Run
+from tests.test_commands import run as command
 from tests.web import call, problem, system
 from utils.tokens import UnsubscribeLink, email_hash, unsubscribe_token
 
-__all__ = ["system"]
+__all__ = ["command", "system"]
 
 HELD = (
     "safe mode: the database was restored from b.db. Nothing is sent until "
@@ -107,28 +108,15 @@ def test_a_database_that_may_send_is_ready(system: System) -> None:
 
 # by command
 
-Run = Callable[..., Result]
-
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A command in an installation of its own, with two people on its list."""
-    for name, value in {
-        "SENDING_MODE": "sandbox",
-        "API_KEY": API_KEY,
-        "SECRET_KEY": SECRET_KEY,
-        "DATABASE_URL": f"sqlite:///{tmp_path}/email.db",
-    }.items():
-        monkeypatch.setenv(name, value)
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(cli, list(arguments))
-
+def run(command: Run, tmp_path: Path) -> Run:
+    """With two people on its list."""
     people = tmp_path / "people.csv"
     people.write_text("email\nann@example.com\nbob@example.com\n")
-    assert run("import", str(people)).exit_code == 0
+    assert command("import", str(people)).exit_code == 0
     (tmp_path / "mail.txt").write_text("Hello")
-    return run
+    return command
 
 
 def send(run: Run, tmp_path: Path, subject: str) -> Result:
