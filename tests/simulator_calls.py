@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from config.esp_config import EspName
+from services.base import EspUnavailable, OutcomeUnknown, Throttled
+from services.simulator.modes import Mode
 from services.simulator.server import SIMULATED, Simulator
 
 SENDER = "news@example.com"
@@ -29,6 +31,23 @@ KEYS = {
     EspName.POSTMARK: {"X-Postmark-Server-Token": "any"},
 }
 JSON = {"Content-Type": "application/json"}
+
+EVERY_FAILURE = pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        (Mode.UNAUTHORIZED, EspUnavailable),
+        (Mode.REFUSE, EspUnavailable),
+        (Mode.REDIRECT, EspUnavailable),
+        (Mode.THROTTLE, Throttled),
+        (Mode.ERROR_500, OutcomeUnknown),
+        (Mode.ERROR_503, OutcomeUnknown),
+        (Mode.GARBAGE, OutcomeUnknown),
+        (Mode.EMPTY, OutcomeUnknown),
+        (Mode.RESET_AFTER, OutcomeUnknown),
+        (Mode.CUT, OutcomeUnknown),
+    ],
+)
+"""What an ESP does wrong, and the error that a call which only reads makes of it."""
 
 
 @dataclass(frozen=True)

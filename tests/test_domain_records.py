@@ -15,7 +15,7 @@ from config.domain_setup import EspRecords, Record
 from config.esp_config import ESPS, EspName, PostmarkConfig
 from services.adapters import build_domain_records
 from services.amazon_ses_domains import SesDomains
-from services.base import EspError, EspUnavailable, OutcomeUnknown, Throttled
+from services.base import EspError, OutcomeUnknown, Throttled
 from services.domain_records import DomainRecords, told_record
 from services.postmark_domains import NO_TOKEN, PostmarkDomains
 from services.sendgrid_domains import SendGridDomains
@@ -34,6 +34,7 @@ from tests.canned_esp import (
 )
 from tests.conftest import NOW, Clock
 from tests.rig import configs_at
+from tests.simulator_calls import EVERY_FAILURE
 from tests.test_simulator_control import ask
 
 SENDGRID, SES, POSTMARK = EspName.SENDGRID, EspName.SES, EspName.POSTMARK
@@ -186,21 +187,7 @@ def test_the_simulators_accounts_know_what_they_are_told(
 # what goes wrong
 
 
-@pytest.mark.parametrize(
-    ("mode", "kind"),
-    [
-        (Mode.UNAUTHORIZED, EspUnavailable),
-        (Mode.REFUSE, EspUnavailable),
-        (Mode.REDIRECT, EspUnavailable),
-        (Mode.THROTTLE, Throttled),
-        (Mode.ERROR_500, OutcomeUnknown),
-        (Mode.ERROR_503, OutcomeUnknown),
-        (Mode.GARBAGE, OutcomeUnknown),
-        (Mode.EMPTY, OutcomeUnknown),
-        (Mode.RESET_AFTER, OutcomeUnknown),
-        (Mode.CUT, OutcomeUnknown),
-    ],
-)
+@EVERY_FAILURE
 @EVERY_ESP
 def test_no_answer_is_never_an_unknown_domain(
     simulator: Simulator, esp: EspName, mode: Mode, kind: type[EspError]

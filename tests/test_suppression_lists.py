@@ -14,7 +14,6 @@ from services.adapters import build_adapter, build_suppression_list
 from services.amazon_ses_suppressions import SesSuppressions
 from services.base import (
     EspError,
-    EspUnavailable,
     MessageRejected,
     OutcomeUnknown,
     Throttled,
@@ -45,6 +44,7 @@ from tests.canned_esp import (
 )
 from tests.conftest import NOW, Clock
 from tests.rig import configs_at
+from tests.simulator_calls import EVERY_FAILURE
 
 CLASSES: dict[EspName, Callable[..., Any]] = {
     EspName.SENDGRID: SendGridSuppressions,
@@ -490,21 +490,7 @@ def test_a_page_may_be_larger_than_an_answer_to_a_send(canned: CannedEsp, page_b
 # what goes wrong
 
 
-@pytest.mark.parametrize(
-    ("mode", "kind"),
-    [
-        (Mode.UNAUTHORIZED, EspUnavailable),
-        (Mode.REFUSE, EspUnavailable),
-        (Mode.REDIRECT, EspUnavailable),
-        (Mode.THROTTLE, Throttled),
-        (Mode.ERROR_500, OutcomeUnknown),
-        (Mode.ERROR_503, OutcomeUnknown),
-        (Mode.GARBAGE, OutcomeUnknown),
-        (Mode.EMPTY, OutcomeUnknown),
-        (Mode.RESET_AFTER, OutcomeUnknown),
-        (Mode.CUT, OutcomeUnknown),
-    ],
-)
+@EVERY_FAILURE
 @pytest.mark.parametrize("call", ["pull", "push", "release"])
 @EVERY_ESP
 def test_every_failure_is_an_error_with_its_kind(
