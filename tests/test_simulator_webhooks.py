@@ -119,9 +119,10 @@ def test_rates_hold_and_always_for_the_same_people() -> None:
 class Receiver(http.server.ThreadingHTTPServer):
     """Takes webhooks, after refusing as often as told."""
 
-    def __init__(self, refusals: int = 0, refuses: str = "") -> None:
+    def __init__(self, refusals: int = 0, refuses: str = "", passes_over: str = "") -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.refusals, self.refuses = refusals, refuses
+        self.passes_over = passes_over
         self.calls: list[tuple[str, bytes]] = []
         self.enough = threading.Event()
         self.wanted = 1
@@ -132,7 +133,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.refuses and self.path.endswith(self.server.refuses):
+        if self.server.passes_over and self.path.endswith(self.server.passes_over):
+            self.send_response(200)  # SNS asks each new address to be confirmed, whoever sends
+        elif self.server.refuses and self.path.endswith(self.server.refuses):
             self.send_response(401)
         elif self.server.refusals:
             self.server.refusals -= 1
@@ -149,15 +152,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def receiving(refusals: int = 0, refuses: str = "") -> Iterator[Receiver]:
-    with Receiver(refusals, refuses) as receiver:
+def receiving(refusals: int = 0, refuses: str = "", passes_over: str = "") -> Iterator[Receiver]:
+    with Receiver(refusals, refuses, passes_over) as receiver:
         threading.Thread(target=receiver.serve_forever, daemon=True).start()
         yield receiver
         receiver.shutdown()
 
 
 def test_a_mail_that_was_taken_is_told_until_the_call_is_taken() -> None:
-    with receiving(refusals=2) as receiver, Simulator() as simulator:
+    with receiving(refusals=2, passes_over="/ses") as receiver, Simulator() as simulator:
         simulator.post_webhooks_to(f"http://127.0.0.1:{receiver.server_port}", delay_s=0.0)
         send(simulator, EspName.SENDGRID, ["ann@example.net"])
         assert receiver.enough.wait(20)
@@ -166,7 +169,7 @@ def test_a_mail_that_was_taken_is_told_until_the_call_is_taken() -> None:
 
 
 def test_an_esp_whose_webhooks_are_refused_keeps_no_other_from_telling() -> None:
-    with receiving(refuses="sendgrid") as receiver, Simulator() as simulator:
+    with receiving(refuses="sendgrid", passes_over="/ses") as receiver, Simulator() as simulator:
         receiver.wanted = 1
         simulator.post_webhooks_to(f"http://127.0.0.1:{receiver.server_port}", delay_s=0.0)
         send(simulator, EspName.SENDGRID, ["ann@example.net"])
