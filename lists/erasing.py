@@ -29,7 +29,15 @@ from database.models import (
     WebhookEvent,
 )
 from lists.counters import count_erased
-from lists.footprint import Traces, add_traces, people_of, reports_of, sends_of, slices
+from lists.footprint import (
+    Traces,
+    add_traces,
+    people_of,
+    reports_of,
+    sends_of,
+    slices,
+    whole_address,
+)
 from lists.suppression import NewSuppression, suppress_all, suppression_of
 from lists.tiers import leave
 from utils.addresses import Address
@@ -148,8 +156,8 @@ def _forget_reports(
     """Which mail bounced, and when, stays; what the other side said of it goes."""
     changed = 0
     for table in (Bounce, Complaint):
-        for some in list(slices(events)) or [()]:
-            theirs = reports_of(table, people, some, key) & table.diagnostic.is_not(None)
+        for some in slices(reports_of(session, table, people, events, key)):
+            theirs = table.id.in_(some) & table.diagnostic.is_not(None)
             changed += _run(session, update(table).where(theirs).values(diagnostic=None))
     return changed > 0
 
@@ -217,6 +225,7 @@ def _run(session: Session, statement: Executable) -> int:
 
 def without(text: str, key: str) -> str:
     """`text` with the address gone, also where it is spelled for a return path or a link."""
-    local, _, domain = key.rpartition("@")
-    spelled = rf"{re.escape(local)}(?:@|=|%40){re.escape(domain)}"
-    return re.sub(spelled, GONE, text, flags=re.IGNORECASE)
+    local, domain = map(re.escape, key.rsplit("@", 1))
+    in_return_path = rf"(?<!\w){local}={domain}(?![\w-]|\.\w)"
+    spelled = f"{whole_address(f'{local}(?:@|%40){domain}')}|{in_return_path}"
+    return re.sub(spelled, GONE, text, flags=re.ASCII | re.IGNORECASE)

@@ -5,12 +5,13 @@ have no index on people (one would cost every event and every import): they are 
 of any transaction that writes.
 """
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select
+from sqlalchemy import ColumnElement, Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from database.models import Bounce, Campaign, Complaint, EmailSend, Subscriber, WebhookEvent
@@ -67,15 +68,21 @@ def sends_of(session: Session, email_key: str) -> list[int]:
 
 
 def reports_of(
+    session: Session,
     table: type[Bounce] | type[Complaint],
     people: Collection[int],
-    events: Collection[int],
+    events: Sequence[int],
     email_key: str,
-) -> ColumnElement[bool]:
-    """SQL: the bounces or complaints of a person. Those about mails that are not ours name
-    them in their text at most."""
-    foreign = and_(table.subscriber_id.is_(None), names(table.diagnostic, email_key))
-    return or_(table.subscriber_id.in_(people), table.event_id.in_(events), foreign)
+) -> list[int]:
+    """The ids of a person's bounces or complaints, in order. Those about mails that are not
+    ours name them in their text at most."""
+    found = set(session.scalars(select(table.id).where(table.subscriber_id.in_(people))))
+    for some in slices(events):
+        found.update(session.scalars(select(table.id).where(table.event_id.in_(some))))
+    foreign = table.subscriber_id.is_(None) & _may_name(table.diagnostic, email_key)
+    rows = session.execute(select(table.id, table.diagnostic).where(foreign))
+    found.update(one for one, text in rows if _names(text, email_key))
+    return sorted(found)
 
 
 def people_of(session: Session, email_key: str, sends: Sequence[int]) -> set[int]:
@@ -87,10 +94,10 @@ def people_of(session: Session, email_key: str, sends: Sequence[int]) -> set[int
     return found
 
 
-def names(column: Any, email_key: str) -> ColumnElement[bool]:
-    """SQL: whether a text, or JSON as text, has the address in it."""
-    found: ColumnElement[bool] = func.lower(cast(column, Text)).contains(email_key, autoescape=True)
-    return found
+def whole_address(pattern: str) -> str:
+    """A regular expression for an address that no longer one surrounds: `joann@` is somebody
+    else than `ann@`. In a link, `%3D` and the like may stand before it."""
+    return rf"(?:(?<![\w.+-])|(?<=%[0-9a-f][0-9a-f])){pattern}(?![\w-]|\.\w)"
 
 
 def slices(items: Sequence[int], size: int = IDS_PER_QUERY) -> Iterator[Sequence[int]]:
@@ -100,16 +107,38 @@ def slices(items: Sequence[int], size: int = IDS_PER_QUERY) -> Iterator[Sequence
 
 def _events(session: Session, email_key: str, since: datetime) -> list[int]:
     people = people_of(session, email_key, sends_of(session, email_key))
-    foreign = and_(WebhookEvent.send_id.is_(None), names(WebhookEvent.payload, email_key))
-    found = select(WebhookEvent.id).where(
-        WebhookEvent.received_at >= since,
-        WebhookEvent.payload.is_not(None),
-        or_(WebhookEvent.subscriber_id.in_(people), foreign),
+    recent = select(WebhookEvent.id).where(
+        WebhookEvent.received_at >= since, WebhookEvent.payload.is_not(None)
     )
-    return list(session.scalars(found))
+    theirs = session.scalars(recent.where(WebhookEvent.subscriber_id.in_(people))).all()
+    foreign = recent.add_columns(WebhookEvent.payload).where(
+        WebhookEvent.send_id.is_(None), _may_name(WebhookEvent.payload, email_key)
+    )
+    named = [one for one, said in session.execute(foreign) if _names(said, email_key)]
+    return [*theirs, *named]
 
 
 def _audiences(session: Session, email_key: str, after: int) -> list[int]:
     """An address is ASCII without quotes or backslashes, so it stands in JSON as it is."""
     quoted = cast(Campaign.audience, Text).contains(f'"{email_key}"', autoescape=True)
     return list(session.scalars(select(Campaign.id).where(Campaign.id > after, quoted)))
+
+
+def _may_name(column: Any, email_key: str) -> ColumnElement[bool]:
+    """SQL: whether a text, or JSON as text, has the address in it, of a longer one perhaps."""
+    found: ColumnElement[bool] = func.lower(cast(column, Text)).contains(email_key, autoescape=True)
+    return found
+
+
+def _names(value: Any, email_key: str) -> bool:
+    """Whether a text, or a JSON value, has this very address in it."""
+    alone = re.compile(whole_address(re.escape(email_key)), re.ASCII | re.IGNORECASE)
+    return any(alone.search(text) for text in _texts(value))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in [*value, *(value.values() if isinstance(value, dict) else ())]:
+            yield from _texts(one)

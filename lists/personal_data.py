@@ -1,7 +1,6 @@
 """All that is held about a person, for themselves to read (GDPR article 15)."""
 
-import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -41,10 +40,7 @@ def personal_data(
     sends = sends_of(session, key)
     traces = find_traces(session, key, now)
     people = sorted(people_of(session, key, sends))
-    is_named = _naming(key)
-    foreign = _foreign(session, sorted(traces.events), people)
-    others = {event for event, payload in foreign.items() if not is_named(payload)}
-    events = sorted((traces.events | _touches(session, sends)) - others)
+    events = sorted(traces.events | _touches(session, sends))
     person = session.scalar(select(Subscriber).where(Subscriber.email_key == key))
     told = {
         "profile": person and _profile(person, now),
@@ -53,8 +49,8 @@ def personal_data(
             session, Suppression, Suppression.email_hash == who, but=("email_hash",)
         ),
         "sends": _sends(session, sends[-MOST:]),
-        "bounces": _reports(session, Bounce, people, events, key, is_named),
-        "complaints": _reports(session, Complaint, people, events, key, is_named),
+        "bounces": _reports(session, Bounce, people, events, key),
+        "complaints": _reports(session, Complaint, people, events, key),
         "events": _events(session, events[-MOST:]),
         "named_in_campaigns": sorted(traces.audiences),
     }
@@ -110,16 +106,9 @@ def _reports(
     people: Collection[int],
     events: Sequence[int],
     key: str,
-    is_named: Callable[[Any], bool],
 ) -> list[dict[str, Any]]:
-    known = set(events)
-    found = {
-        one["id"]: one
-        for some in list(slices(events)) or [()]
-        for one in _rows(session, table, reports_of(table, people, some, key))
-        if one["subscriber_id"] in people or one["event_id"] in known or is_named(one["diagnostic"])
-    }
-    return [found[id_] for id_ in sorted(found)]
+    ids = reports_of(session, table, people, events, key)
+    return [row for some in slices(ids) for row in _rows(session, table, table.id.in_(some))]
 
 
 def _touches(session: Session, sends: Sequence[int]) -> set[int]:
@@ -131,40 +120,11 @@ def _touches(session: Session, sends: Sequence[int]) -> set[int]:
     return found
 
 
-def _foreign(session: Session, ids: Sequence[int], people: Collection[int]) -> dict[int, Any]:
-    """The payloads of those events that are about no mail to the person."""
-    found: dict[int, Any] = {}
-    for some in slices(ids):
-        rows = select(WebhookEvent.id, WebhookEvent.subscriber_id, WebhookEvent.payload).where(
-            WebhookEvent.id.in_(some)
-        )
-        found.update(
-            (event, payload)
-            for event, person, payload in session.execute(rows)
-            if person not in people
-        )
-    return found
-
-
 def _events(session: Session, ids: Sequence[int]) -> list[dict[str, Any]]:
     told = []
     for some in slices(ids):
         told += _rows(session, WebhookEvent, WebhookEvent.id.in_(some), but=("event_key",))
     return told
-
-
-def _naming(key: str) -> Callable[[Any], bool]:
-    """Whether a JSON value has this very address in it: `joann@` is somebody else than `ann@`."""
-    alone = re.compile(rf"(?<![\w.+-]){re.escape(key)}(?![\w-]|\.\w)", re.ASCII | re.IGNORECASE)
-    return lambda value: any(alone.search(text) for text in _texts(value))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for one in [*value, *(value.values() if isinstance(value, dict) else ())]:
-            yield from _texts(one)
 
 
 def _rows(session: Session, table: Any, condition: Any, but: Collection[str] = ()) -> list[Any]:

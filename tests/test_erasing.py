@@ -382,6 +382,30 @@ def test_the_same_person_added_again_is_somebody_new(either_database: Database) 
         assert count(session, EmailSend) == 0
 
 
+OTHERS = ("joann@example.com", "jo.ann@example.com", "jo-ann@example.com", "ann@example.com.br")
+"""Whose addresses have that of ann@example.com in them."""
+
+
+def test_what_names_somebody_with_a_longer_address_stays(either_database: Database) -> None:
+    report = {"esp": EspName.SES, "mailbox_provider": "other", "occurred_at": NOW}
+    with either_database.write() as session:
+        session.execute(
+            insert(WebhookEvent),
+            [_event(other, None, None, {"mail": {"to": [f"<{other}>"]}}) for other in OTHERS],
+        )
+        for table in (Bounce, Complaint):
+            rows = [
+                {**report, "event_id": number, "diagnostic": f"<{other}>: no such user"}
+                for number, other in enumerate(OTHERS, 1)
+            ]
+            if table is Bounce:
+                rows = [{**row, "bounce_class": BounceClass.HARD} for row in rows]
+            session.execute(insert(table), rows)
+    before = everything(either_database)
+    assert forget(either_database, "ann@example.com") is False
+    assert everything(either_database) == before
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -389,7 +413,9 @@ def test_the_same_person_added_again_is_somebody_new(either_database: Database) 
         ("b+ann=example.com@em.example.net", "b+(erased)@em.example.net"),
         ("https://x/?to=ann%40example.com", "https://x/?to=(erased)"),
         ("ann at example.com, an@example.com", "ann at example.com, an@example.com"),
+        ("https://x/?q=to%3Dann%40example.com%26x", "https://x/?q=to%3D(erased)%26x"),
         ("annxexample.com", "annxexample.com"),
+        *((text, text) for text in (*OTHERS, "b+joann=example.com@em", "joann%40example.com")),
     ],
 )
 def test_an_address_is_taken_out_of_a_text_however_it_is_spelled(text: str, expected: str) -> None:
