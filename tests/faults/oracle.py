@@ -77,6 +77,25 @@ def examine(
     ]
 
 
+def examine_as_of(
+    query: Query, taken: Sequence[Taken], at: datetime, left: Collection[str] = ()
+) -> list[Fault]:
+    """Every fault of a copy of the database that was made after `at`, campaigns under way
+    included; `taken` may go on beyond it, `left` may not.
+
+    What was taken before `at` had been claimed by then, so the copy must know of it.
+    """
+    ledger = _ledger(query)
+    before = [mail for mail in taken if mail.at < at]
+    return [
+        *_phantoms(ledger, before, may_have_been=("sending", *MAY_HAVE_BEEN_TAKEN)),
+        *_accepted_nowhere(ledger, taken),
+        *_miscounted(query),
+        *_mailed_after_leaving(query, before, left),
+        *_broken_file(query),
+    ]
+
+
 def duplicates(taken: Iterable[Taken]) -> Iterator[Fault]:
     """A person of one campaign taken more than once, over all ESPs."""
     esps: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
@@ -145,7 +164,6 @@ def _lost(
     ledger: Ledger, taken: Iterable[Taken], audiences: Mapping[str, Collection[str]]
 ) -> Iterator[Fault]:
     """In the audience and not in the ledger; not settled; or accepted, and at no ESP."""
-    at_esp = {(mail.subject, mail.recipient) for mail in taken}
     for subject, audience in audiences.items():
         for recipient in audience:
             if (subject, recipient) not in ledger:
@@ -153,15 +171,23 @@ def _lost(
     for (subject, recipient), (status, _) in ledger.items():
         if status not in ENDED:
             yield Fault("lost", f"{recipient} of {subject} is {status}")
+    yield from _accepted_nowhere(ledger, taken)
+
+
+def _accepted_nowhere(ledger: Ledger, taken: Iterable[Taken]) -> Iterator[Fault]:
+    at_esp = {(mail.subject, mail.recipient) for mail in taken}
+    for (subject, recipient), (status, _) in ledger.items():
         if status == "accepted" and (subject, recipient) not in at_esp:
             yield Fault("lost", f"{recipient} of {subject} is accepted, and no ESP took it")
 
 
-def _phantoms(ledger: Ledger, taken: Iterable[Taken]) -> Iterator[Fault]:
+def _phantoms(
+    ledger: Ledger, taken: Iterable[Taken], may_have_been: Collection[str] = MAY_HAVE_BEEN_TAKEN
+) -> Iterator[Fault]:
     """Taken by an ESP, and the ledger does not know or denies it."""
     for mail in taken:
         status, esp = ledger.get((mail.subject, mail.recipient), ("not planned", None))
-        if status not in MAY_HAVE_BEEN_TAKEN or esp != mail.esp:
+        if status not in may_have_been or esp != mail.esp:
             what = f"{mail.recipient} of {mail.subject} by {mail.esp}, and is {status} ({esp})"
             yield Fault("phantom", what)
 
