@@ -37,7 +37,7 @@ class Identity:
 
 
 class Send(Protocol):
-    """A send and its person: a row of `services.ledger.claim.batch_sends`, or a `Sample`."""
+    """A send and its person: a `services.ledger.claim.ClaimedSend`, or a `Sample`."""
 
     @property
     def send_id(self) -> Any: ...

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import Row
 
 from config.esp_config import EspName
 from database.models import BreakerState
@@ -30,7 +29,7 @@ from services.base import (
 )
 from services.breaker import Breaker
 from services.calls import MESSAGE_ID_CHARS, NOT_FIT, Delivery, breaker_after, outcome_of, verdict
-from services.ledger.claim import ClaimedBatch
+from services.ledger.claim import ClaimedBatch, ClaimedSend
 from services.ledger.record import BatchOutcome
 from services.mailing import Mailing
 from utils.personalisation import TemplateError
@@ -86,7 +85,7 @@ def _delivery(esp: Esp, size: int, letters: Letters | None = None) -> Delivery:
         id=1,
         campaign_id=1,
         esp=esp.name,
-        sends=cast("list[Row[Any]]", list(range(size))),
+        sends=cast("list[ClaimedSend]", list(range(size))),
         quota_hour=NOW,
         probe=False,
     )

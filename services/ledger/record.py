@@ -129,7 +129,7 @@ def _settle_uncalled(session: Session, row: SendBatch, result: SendResult, now: 
         id=row.id,
         campaign_id=row.campaign_id,
         esp=row.esp,
-        sends=batch_sends(session, row.id, row.first_send_id, row.last_send_id, outer=True),
+        sends=batch_sends(session, row.id, row.first_send_id, row.last_send_id),
         quota_hour=row.quota_hour,
         probe=False,
     )
