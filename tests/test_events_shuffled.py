@@ -9,10 +9,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,9 @@ class Story:
     events: Sequence[Event]
 
 
-def begin(database: Database, events: int, rng: random.Random) -> Story:
-    at = Ledgers(database)
+def begin(database: Database, events: int, rng: random.Random, *, sent_at: datetime = NOW) -> Story:
+    """Nothing is told yet; what there is to tell happened in the half day after `sent_at`."""
+    at = Ledgers(database, sent_at)
     people = max(1, events // 3)
     campaign_id = at.planned(people)
     while at.campaign(campaign_id).queued:
@@ -88,15 +89,15 @@ def begin(database: Database, events: int, rng: random.Random) -> Story:
         names = set(rng.sample(COMMON, rng.randint(1, 4)))
         names |= {name for name in RARE if rng.random() < 0.04}
         of_send[send.id] = names
-        told += [_event(campaign_id, send, name) for name in sorted(names)]
+        told += [_event(campaign_id, send, name, sent_at) for name in sorted(names)]
     return Story(at, campaign_id, of_send, told)
 
 
-def _event(campaign_id: int, send: EmailSend, name: str) -> Event:
+def _event(campaign_id: int, send: EmailSend, name: str, sent_at: datetime) -> Event:
     ref = send_ref(HASH_KEY, campaign_id=campaign_id, send_id=send.id, attempt=send.attempt)
     return Event(
         key=f"{name}-{send.id}",
-        occurred_at=NOW + timedelta(hours=list(MIXED).index(name) + 1),
+        occurred_at=sent_at + timedelta(hours=list(MIXED).index(name) + 1),
         payload={"event": name},
         send_ref=ref,
         address=send.email_key,
@@ -107,8 +108,18 @@ def _event(campaign_id: int, send: EmailSend, name: str) -> Event:
     )
 
 
-def tell(story: Story, rng: random.Random, *, times: int, threads: int) -> None:
-    """Each event so many times, in calls of 1 to 1,000, several calls at once."""
+def tell(
+    story: Story,
+    rng: random.Random,
+    *,
+    times: int,
+    threads: int,
+    post: Callable[[Sequence[Event]], None] | None = None,
+) -> None:
+    """Each event so many times, in calls of 1 to 1,000, several calls at once.
+
+    `post` makes a call; unless it is given, the events are recorded here.
+    """
     queue = [event for event in story.events for _ in range(times)]
     rng.shuffle(queue)
     calls = []
@@ -117,12 +128,12 @@ def tell(story: Story, rng: random.Random, *, times: int, threads: int) -> None:
         calls.append(queue[:size])
         del queue[:size]
 
-    def post(events: Sequence[Event]) -> None:
+    def record(events: Sequence[Event]) -> None:
         with story.at.database.write() as session:
             record_events(session, SENDGRID, events, hash_key=HASH_KEY, now=NOW + timedelta(days=2))
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(post, calls))
+        list(pool.map(post or record, calls))
 
 
 def check(story: Story) -> None:

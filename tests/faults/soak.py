@@ -179,7 +179,7 @@ class Soak:
         taken = self.site.taken()
         query = oracle.sqlite_query(self.site.database)
         audiences = {one.subject: one.audience for one in self.site.mailings}
-        rows = dict(query("SELECT kind, COUNT(*) FROM webhook_events GROUP BY 1"))
+        rows: dict[str, int] = dict(query("SELECT kind, COUNT(*) FROM webhook_events GROUP BY 1"))
         scratch = self.site.folder / "restored"
         return [
             *oracle.examine(query, taken, audiences, self.site.left),

@@ -21,6 +21,8 @@ class Tier:
     idempotency_races: int
     suppression_rounds: int
     """With 50 people who leave in each."""
+    webhooks: int
+    """Different events, told twice or more."""
     test_takes_s: int
 
 
@@ -31,6 +33,7 @@ SHORT = Tier(
     sigterm_campaigns=1,
     idempotency_races=50,
     suppression_rounds=1,
+    webhooks=3_000,
     test_takes_s=120,
 )
 LONG = Tier(
@@ -40,6 +43,7 @@ LONG = Tier(
     sigterm_campaigns=20,
     idempotency_races=2_000,
     suppression_rounds=40,
+    webhooks=100_000,
     test_takes_s=2_700,
 )
 
