@@ -12,22 +12,19 @@ if __name__ == "__main__":
 import gc
 import logging
 import os
-import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Any, ClassVar
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
 from flask import Flask, Response, request
 from flask.json.provider import DefaultJSONProvider
 from gunicorn.app.base import BaseApplication
-from gunicorn.workers.gthread import ThreadWorker
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -51,6 +48,7 @@ from api import (
     webhooks,
 )
 from api.openapi import Api, docs
+from api.slow_clients import PatientWorker
 from api.system import attach
 from config.settings import ROOT, Settings, SettingsError, load_settings, secrets_of
 from database.migrate import SchemaNewerThanCode
@@ -62,8 +60,6 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
 THREADS = 64
-LONGEST_READ_S = 30
-"""Within this a request must have come whole; one with the key may take longer (imports)."""
 GRACEFUL_TIMEOUT_S = 40
 """Longer than an ESP may take to answer (30 s): what is in flight ends, and is recorded."""
 
@@ -132,7 +128,7 @@ def _begin() -> None:
 def _take_your_time() -> None:
     """The key was right, or none is needed: only the former may be slow."""
     if request.url_rule is not None and request.url_rule.rule not in auth.PUBLIC_RULES:
-        _Worker.reading.pop(request.environ.get("gunicorn.socket"), None)
+        PatientWorker.reading.pop(request.environ.get("gunicorn.socket"), None)
 
 
 def _ask_for_https(response: Response) -> Response:
@@ -155,34 +151,8 @@ def _finish(response: Response) -> Response:
     return response
 
 
-class _Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
-    """gunicorn's threads, and the moments at which the system starts and stops.
-
-    gunicorn lets a client hold a thread with a request that never ends; here it ends in time.
-    """
-
-    reading: ClassVar[dict[Any, float]] = {}
-    """Connections whose request may not have come whole, and until when it must have."""
-
-    def handle(self, conn: Any) -> Any:
-        self.reading[conn.sock] = time.monotonic() + LONGEST_READ_S
-        try:
-            return super().handle(conn)
-        finally:
-            self.reading.pop(conn.sock, None)
-
-    def murder_pending(self) -> None:
-        """gunicorn calls this every second."""
-        super().murder_pending()
-        self.end_slow_reads(time.monotonic())
-
-    @classmethod
-    def end_slow_reads(cls, now: float) -> None:
-        """No more is read from who is late; what was read whole is answered all the same."""
-        for sock in [sock for sock, until in list(cls.reading.items()) if until < now]:
-            cls.reading.pop(sock, None)
-            with suppress(OSError):  # closed meanwhile
-                sock.shutdown(socket.SHUT_RD)
+class _Worker(PatientWorker):
+    """The threads, and the moments at which the system stops."""
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: claim nothing more, so that requests that wait are answered now."""

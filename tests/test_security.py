@@ -23,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 
 import app as web
 from api.auth import PUBLIC_RULES
+from api.slow_clients import LONGEST_READ_S, PatientWorker
 from app import create_app
 from config.settings import ROOT, load_settings, secrets_of
 from database.session import Database
@@ -315,12 +316,12 @@ def test_a_request_that_does_not_come_to_its_end_is_ended() -> None:
         server, _ = listener.accept()
         with server:
             client.sendall(b"POST / HTTP/1.1\r\nContent-Le")
-            worker = web._Worker
+            worker = PatientWorker
             now = time.monotonic()
-            worker.reading[server] = now + web.LONGEST_READ_S
-            worker.end_slow_reads(now + web.LONGEST_READ_S - 1)
+            worker.reading[server] = now
+            worker.end_slow_reads(now + LONGEST_READ_S - 1, threads=64)
             assert list(worker.reading) == [server]
-            worker.end_slow_reads(now + web.LONGEST_READ_S + 1)
+            worker.end_slow_reads(now + LONGEST_READ_S + 1, threads=64)
             assert worker.reading == {}
             server.settimeout(5)
             assert server.recv(100) == b"POST / HTTP/1.1\r\nContent-Le"
@@ -343,12 +344,12 @@ def test_only_who_has_the_key_may_take_longer(
     client: FlaskClient, path: str, headers: dict[str, str], is_trusted: bool
 ) -> None:
     connection = object()
-    web._Worker.reading[connection] = 1.0
+    PatientWorker.reading[connection] = 1.0
     try:
         client.get(path, headers=headers, environ_base={"gunicorn.socket": connection})
-        assert (connection not in web._Worker.reading) == is_trusted
+        assert (connection not in PatientWorker.reading) == is_trusted
     finally:
-        web._Worker.reading.pop(connection, None)
+        PatientWorker.reading.pop(connection, None)
 
 
 # rules of the house, as far as a program can see them

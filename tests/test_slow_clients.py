@@ -4,24 +4,37 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
+from api.slow_clients import ANSWER_BYTES, MOST_GATHERED, expected_bytes
 from tests.environment import API_KEY, live_environment
 from tests.faults.driver import Server, free_port
 
 LIMIT_S = 2.0
 """Instead of 30, so that the test need not wait."""
-SERVE = f"import app; app.LONGEST_READ_S = {LIMIT_S}; app.serve()"
+SERVE = f"import app\nfrom api import slow_clients\nslow_clients.LONGEST_READ_S = {LIMIT_S}\napp.serve()"
+PATIENT = "import app; app.serve()"
+"""With its own limits."""
 
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder = tmp_path_factory.mktemp("slow")
+    yield from _server(SERVE, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def patient_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    yield from _server(PATIENT, tmp_path_factory)
+
+
+def _server(code: str, folders: pytest.TempPathFactory) -> Iterator[int]:
+    folder = folders.mktemp("slow")
     number = free_port()
     environ = live_environment(number, folder / "email.db", POSTMARK_API_KEY="pm-key-0123456789")
     environ["POSTMARK_BASE_URL"] = "http://127.0.0.1:9"
-    server = Server((sys.executable, "-c", SERVE), environ, folder / "log")
+    server = Server((sys.executable, "-c", code), environ, folder / "log")
     server.start()
     yield number
     server.kill()
@@ -58,18 +71,87 @@ def test_a_slow_client_is_let_go(port: int, name: str) -> None:
     assert seconds < 10
 
 
-def test_slow_clients_keep_nobody_waiting_for_longer_than_the_limit(port: int) -> None:
-    """As many as there are threads: each of them is let go, and others are answered."""
-    slow = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(64)]
-    for client in slow:
-        client.sendall(HALF["half a header"][0])
-    said, seconds = answer_to(
-        port, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )
-    assert said.startswith(b"HTTP/1.1 200")
-    assert seconds < 10
-    for client in slow:
-        client.close()
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+LARGE = b"POST /engagement-webhook/sendgrid HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+HOLDING = {
+    "nothing": b"",
+    "half a header": HALF["half a header"][0],
+    "half a body": HALF["half a body"][0],
+    "a chunk": HALF["half a chunk"][0],
+    "a large body": LARGE + b"Content-Length: 900000\r\n\r\n" + b"x" * MOST_GATHERED,
+    "a word to go on": LARGE + b"Expect: 100-continue\r\nContent-Length: 10\r\n\r\n",
+    "a whole request, and never closes": HEALTH,
+    "a whole request, and never reads": HEALTH.replace(b"healthz", b"openapi.json"),
+    "what is no request, and never closes": b"no request\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", HOLDING)
+def test_clients_that_hold_on_keep_nobody_waiting(patient_port: int, name: str) -> None:
+    """More of them than there are threads. Twice a second the server looks for who is late."""
+    with ExitStack() as held:
+        for _ in range(100):
+            client = held.enter_context(socket.socket())
+            client.settimeout(20)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            # As over the internet: on loopback the system keeps much more by itself.
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+            client.connect(("127.0.0.1", patient_port))
+            client.sendall(HOLDING[name])
+        for _ in range(3):
+            said, seconds = answer_to(patient_port, HEALTH)
+            assert said.startswith(b"HTTP/1.1 200")
+            assert seconds < 2
+
+
+def test_an_answer_without_a_key_is_no_larger_than_what_the_system_keeps(port: int) -> None:
+    """The kernel counts more than the bytes, so that half of it is safe."""
+    said, _ = answer_to(port, HOLDING["a whole request, and never reads"])
+    assert 50_000 < len(said) < ANSWER_BYTES / 2
+
+
+def test_large_bodies_in_good_time_are_answered_while_slow_ones_hold_on(patient_port: int) -> None:
+    with ExitStack() as held:
+        for _ in range(40):
+            client = socket.create_connection(("127.0.0.1", patient_port), timeout=20)
+            held.enter_context(client).sendall(HOLDING["a large body"])
+        body = b"x" * 900_000
+        said, seconds = answer_to(patient_port, LARGE + b"Content-Length: 900000\r\n\r\n", body)
+        assert said.startswith(b"HTTP/1.1 503")  # SendGrid is not set up
+        assert seconds < 15
+
+
+def test_requests_one_after_the_other_in_one_piece_are_answered_in_turn(port: int) -> None:
+    first = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    second = b"POST /unsubscribe?token=x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"
+    said, _ = answer_to(port, b"\r\n" + first + second + second + HEALTH[:20], HEALTH[20:])
+    assert [one[:3] for one in said.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400", b"400", b"200"]
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("came", "expected"),
+    [
+        (b"", 1),
+        (HEAD, len(HEAD) + 1),
+        (HEAD + b"\r\n", len(HEAD) + 2),
+        (HEAD + b"Content-Length: 5\r\n\r\nabc", len(HEAD) + 19 + 2 + 5),
+        (HEAD + b"content-length:5\r\n\r\n", len(HEAD) + 18 + 2 + 5),
+        (HEAD + b"X: content-length: 5\r\n\r\n", len(HEAD) + 22 + 2),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", MOST_GATHERED + 1),
+        (HEAD + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n", MOST_GATHERED + 1),
+        (HEAD + b"\r\nContent-Length: 5\r\n\r\n", len(HEAD) + 2),
+    ],
+)
+def test_the_size_of_a_request_is_told_from_its_head(came: bytes, expected: int) -> None:
+    assert expected_bytes(came) == expected
+
+
+def test_a_length_that_nobody_can_mean_is_large() -> None:
+    head = HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n"
+    assert expected_bytes(head) > MOST_GATHERED
 
 
 def test_who_has_the_key_may_be_slow(port: int) -> None:
