@@ -10,17 +10,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from database.models import (
-    Campaign,
-    EmailSend,
     Subscriber,
     SubscriberStatus,
     Suppression,
-    SuppressionReason,
 )
 from lists.counters import count_joined, recount
 from lists.csv_rows import BadHeader
@@ -28,12 +25,13 @@ from lists.erasing import erase
 from lists.exporting import export_csv
 from lists.footprint import find_traces
 from lists.importing import ImportResult, import_csv
+from lists.leaving import unsubscribe
 from lists.profiles import Change, change
 from lists.refusals import find_refusals
 from lists.suppression import suppress, suppressed, suppression_of
 from lists.tiers import count_tiers, first_tier, place
 from utils.addresses import Address
-from utils.tokens import NOBODY_LINK, UnsubscribeLink, email_hash
+from utils.tokens import email_hash
 
 __all__ = [
     "Added",
@@ -161,36 +159,6 @@ def change_subscriber(
     return known
 
 
-def unsubscribe(
-    session: Session,
-    link: UnsubscribeLink,
-    *,
-    source: str,
-    now: datetime,
-    evidence: str | None = None,
-    happened_at: datetime | None = None,
-) -> bool:
-    """Take a person off the list for good, as their link asks; whether that is new.
-
-    Works when the person's row is gone. The campaign whose mail held the link counts
-    them once. The link of a test mail takes nobody off. `happened_at`: when they asked, if
-    it is only recorded now; an opt-in that was confirmed later undoes it.
-    """
-    if link == NOBODY_LINK:
-        return False
-    _count_for_campaign(session, link)  # first, as whoever records a send locks it before a person
-    return suppress(
-        session,
-        link.email_hash,
-        reason=SuppressionReason.UNSUBSCRIBED,
-        source=source,
-        now=now,
-        evidence=evidence,
-        subscriber_id=link.subscriber_id,
-        happened_at=happened_at,
-    )
-
-
 def _locked(session: Session, email_key: str) -> Subscriber | None:
     return session.scalar(
         select(Subscriber).where(Subscriber.email_key == email_key).with_for_update()
@@ -246,26 +214,3 @@ def _merge(known: Subscriber, person: Person, now: datetime) -> None:
         known.consent_ip = person.consent.ip
         known.consent_at = person.consent.at
     known.updated_at = now
-
-
-def _count_for_campaign(session: Session, link: UnsubscribeLink) -> None:
-    if not link.send_id:
-        return
-    marked = session.execute(
-        update(EmailSend)
-        .where(
-            EmailSend.id == link.send_id,
-            EmailSend.subscriber_id == link.subscriber_id,
-            EmailSend.unsubscribed.is_(False),
-        )
-        .values(unsubscribed=True)
-        .returning(EmailSend.campaign_id)
-        .execution_options(synchronize_session=False)
-    ).first()
-    if marked is not None:
-        session.execute(
-            update(Campaign)
-            .where(Campaign.id == marked[0])
-            .values(unsubscribed=Campaign.unsubscribed + 1)
-            .execution_options(synchronize_session=False)
-        )

@@ -7,7 +7,7 @@ stands for all before it.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -74,6 +74,8 @@ class NewSuppression:
     """Whose status it changes, where the person is on the list."""
     happened_at: datetime | None = None
     """When it came to be, if that is not now: an opt-in that was confirmed later undoes it."""
+    created_at: datetime | None = None
+    """When somebody was told that it holds, if that is not now."""
 
 
 def suppressed(
@@ -128,8 +130,7 @@ def suppress(
     spares a search for the person by hash.
     """
     if until is None and reason in STATUS_OF_REASON:
-        found = _find(session, email_hash, subscriber_id)
-        subscriber_id = found[0] if found else None
+        subscriber_id = find_people(session, {email_hash: subscriber_id}).get(email_hash)
     new = NewSuppression(
         email_hash=email_hash,
         reason=reason,
@@ -175,7 +176,7 @@ def suppress_all(
 def _row(new: NewSuppression, now: datetime) -> dict[str, Any]:
     row = asdict(new)
     del row["subscriber_id"], row["happened_at"]
-    return {**row, "created_at": now}
+    return {**row, "created_at": new.created_at or now}
 
 
 def _holds(row: Any, email_hash: Any, now: Any) -> ColumnElement[bool]:
@@ -284,21 +285,21 @@ def _set_status(
         )
 
 
-def _find(
-    session: Session, email_hash: bytes, subscriber_id: int | None
-) -> tuple[int, SubscriberStatus] | None:
-    """The person's id and status, locked until the transaction ends.
+def find_people(session: Session, ids: Mapping[bytes, int | None]) -> dict[bytes, int]:
+    """The people with these hashes (some hundred), locked until the transaction ends. Each
+    comes with the id that the person is likely to have.
 
     The hash has no index on `subscribers` (a random one would slow every import): the
     search by hash reads the table, 60 ms a million, and only happens for a person who
     was erased and added again since the mail went out.
     """
-    wanted = select(Subscriber.id, Subscriber.status).where(Subscriber.email_hash == email_hash)
-    for statement in (wanted.where(Subscriber.id == subscriber_id), wanted):
-        found = session.execute(statement.with_for_update()).first()
-        if found is not None:
-            return found[0], found[1]
-    return None
+    wanted = select(Subscriber.email_hash, Subscriber.id).order_by(Subscriber.id).with_for_update()
+    likely = Subscriber.id.in_(sorted({one for one in ids.values() if one is not None}))
+    found = {who: one for who, one in session.execute(wanted.where(likely)) if who in ids}
+    if rest := sorted(ids.keys() - found.keys()):
+        by_hash = session.execute(wanted.where(Subscriber.email_hash.in_(rest)))
+        found.update((who, one) for who, one in by_hash)
+    return found
 
 
 def _slices(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -3,7 +3,8 @@
 A mail program may not repeat its one click, so who was told that they are off the list is on
 disk: in the database, or here, in a line of their own. Who claims begins with what is here
 (`write`), and nothing is added until that transaction has ended; so no claim passes over a
-line. PostgreSQL has no such file: one machine's disk would not stop a claim from another.
+line. A long file is brought in from its end, some lines a transaction: what is committed is
+cut off, and what is repeated after a crash, or in another order, changes nothing. PostgreSQL has no such file: one machine's disk would not stop a claim from another.
 """
 
 import ctypes
@@ -12,9 +13,8 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -22,14 +22,18 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from config.failpoints import Failpoint
 from database.session import Database
-from list_manager import unsubscribe
+from lists.leaving import Unsubscribe, unsubscribe, unsubscribe_late
+from utils.failpoints import reach
 from utils.tokens import UnsubscribeLink
 
 log = logging.getLogger(__name__)
 
 TROUBLE = (DBAPIError, PoolTimeout, OSError)
 """What keeps a change from the disk, of the database or of this file."""
+PER_TRANSACTION = 48_000
+"""Bytes brought in at once: some 500 lines, which take 0.1 s, in which nobody else writes."""
 PATIENCE_S = 10.0
 _PAUSE_S = 0.002
 RESERVED = 65_536
@@ -39,37 +43,25 @@ TRY_AGAIN_AFTER_S = 60.0
 looks every second, so this is for a process without one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsubscribe:
-    """One request, and nothing of it that is not needed to repeat it."""
+def line_of(asked: Unsubscribe) -> bytes:
+    link = asked.link
+    said = (
+        f"{link.email_hash.hex()} {link.subscriber_id} {link.send_id}"
+        f" {asked.source} {asked.at.isoformat()}"
+    ).encode()
+    return b"%s %08x\n" % (said, zlib.crc32(said))
 
-    link: UnsubscribeLink
-    source: str
-    at: datetime
 
-    def line(self) -> bytes:
-        link = self.link
-        said = (
-            f"{link.email_hash.hex()} {link.subscriber_id} {link.send_id}"
-            f" {self.source} {self.at.isoformat()}"
-        ).encode()
-        return b"%s %08x\n" % (said, zlib.crc32(said))
-
-    @classmethod
-    def read(cls, line: bytes) -> "Unsubscribe":
-        """Raises `ValueError` for a line that is not as it was written."""
-        said, _, check = line.rpartition(b" ")
-        if check != b"%08x" % zlib.crc32(said):
-            raise ValueError("the checksum does not fit")
-        who, subscriber_id, send_id, source, at = said.decode().split(" ")
-        link = UnsubscribeLink(
-            email_hash=bytes.fromhex(who), subscriber_id=int(subscriber_id), send_id=int(send_id)
-        )
-        return cls(link=link, source=source, at=datetime.fromisoformat(at))
-
-    def apply(self, session: Session) -> None:
-        """Harmless when repeated, also after the person has come back since."""
-        unsubscribe(session, self.link, source=self.source, now=self.at, happened_at=self.at)
+def read_line(line: bytes) -> Unsubscribe:
+    """Raises `ValueError` for a line that is not as it was written."""
+    said, _, check = line.rpartition(b" ")
+    if check != b"%08x" % zlib.crc32(said):
+        raise ValueError("the checksum does not fit")
+    who, subscriber_id, send_id, source, at = said.decode().split(" ")
+    link = UnsubscribeLink(
+        email_hash=bytes.fromhex(who), subscriber_id=int(subscriber_id), send_id=int(send_id)
+    )
+    return Unsubscribe(link=link, source=source, at=datetime.fromisoformat(at))
 
 
 class UnsubscribeSpool:
@@ -84,9 +76,7 @@ class UnsubscribeSpool:
     def is_empty(self) -> bool:
         """For sure: a file that cannot be looked at may hold something."""
         try:
-            return self._path is None or self._path.stat().st_size == 0
-        except FileNotFoundError:
-            return True
+            return self._path is None or _size(self._path) == 0
         except OSError:
             return False
 
@@ -99,12 +89,14 @@ class UnsubscribeSpool:
             try:
                 with self._database.write() as session:
                     unsubscribe(session, link, source=source, now=now)
+                    reach(Failpoint.UNSUBSCRIBE_BEFORE_COMMIT)
             except TROUBLE as error:
                 if self._path is None:
                     raise
                 log.error("the database cannot be written; an unsubscribe is spooled: %s", error)
                 self._leave_alone_until = time.monotonic() + TRY_AGAIN_AFTER_S
             else:
+                reach(Failpoint.UNSUBSCRIBE_AFTER_COMMIT)
                 self.replay()
                 return True
         self._append(Unsubscribe(link=link, source=source, at=now))
@@ -113,10 +105,25 @@ class UnsubscribeSpool:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that begins with all that was spooled, which is forgotten once it is
-        committed. Raises one of `TROUBLE` also when the spool cannot be read."""
-        with ExitStack() as after_commit, self._database.write() as session:
-            after_commit.enter_context(self._replayed(session))
+        committed. Raises one of `TROUBLE` also when the spool cannot be read.
+
+        Of a long spool most is brought in before, in transactions that keep nobody waiting.
+        """
+        while self._is_long:
+            with self._transaction(whole=False):
+                pass
+        with self._transaction(whole=True) as session:
             yield session
+
+    @contextmanager
+    def _transaction(self, *, whole: bool) -> Iterator[Session]:
+        with ExitStack() as after_commit, self._database.write() as session:
+            after_commit.enter_context(self._replayed(session, whole=whole))
+            yield session
+
+    @property
+    def _is_long(self) -> bool:
+        return self._path is not None and _size(self._path) > PER_TRANSACTION
 
     def replay(self) -> None:
         """What was spooled, into the database; if that cannot be written yet, later."""
@@ -128,35 +135,38 @@ class UnsubscribeSpool:
             log.warning("spooled unsubscribes wait for the database: %s", error)
 
     @contextmanager
-    def _replayed(self, session: Session) -> Iterator[None]:
+    def _replayed(self, session: Session, *, whole: bool) -> Iterator[None]:
+        """All lines, or the last ones."""
         if self._path is None:
             yield
             return
         with self._opened() as file:
-            lines = _complete(file).split(b"\n")[:-1]
-            for asked in self._read(lines):
-                asked.apply(session)
+            held = _complete(file)
+            start = 0 if whole else held.rfind(b"\n", 0, max(len(held) - PER_TRANSACTION, 0)) + 1
+            lines = held[start:].split(b"\n")[:-1]
+            unsubscribe_late(session, self._read(lines))
             yield
             if lines:
                 log.warning("%d spooled unsubscribes are in the database", len(lines))
             try:
-                if os.fstat(file).st_size:
-                    os.ftruncate(file, 0)
-                _reserve(file)
+                if os.fstat(file).st_size > start:
+                    os.ftruncate(file, start)
+                if not start:
+                    _reserve(file)
             except OSError as error:  # they are repeated, which is harmless
                 log.warning("spooled unsubscribes cannot be forgotten: %s", error)
 
-    def _read(self, lines: list[bytes]) -> Iterable[Unsubscribe]:
+    def _read(self, lines: list[bytes]) -> list[Unsubscribe]:
         """The last of each link: who pressed it again may have come back in between."""
         last: dict[UnsubscribeLink, Unsubscribe] = {}
         for line in lines:
             try:
-                asked = Unsubscribe.read(line)
+                asked = read_line(line)
             except ValueError:
                 self._keep_damaged(line)
             else:
                 last[asked.link] = asked
-        return last.values()
+        return list(last.values())
 
     def _append(self, asked: Unsubscribe) -> None:
         """On disk when this returns; else raises `OSError`, and nothing was added."""
@@ -165,7 +175,7 @@ class UnsubscribeSpool:
             # Over what a dying process left of its line, which was never acknowledged.
             size = len(_complete(file))
             try:
-                _write(file, asked.line(), size)
+                _write(file, line_of(asked), size)
             except OSError:
                 os.ftruncate(file, size)
                 raise
@@ -196,6 +206,13 @@ class UnsubscribeSpool:
 
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _lock(file: int) -> None:

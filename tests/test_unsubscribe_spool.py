@@ -23,17 +23,26 @@ from sqlalchemy.exc import OperationalError
 
 import email_sender
 from config.settings import ROOT
-from database.models import Campaign, CampaignStatus, Subscriber, Suppression
+from database.models import (
+    Campaign,
+    CampaignStatus,
+    EmailSend,
+    Subscriber,
+    SubscriberDay,
+    Suppression,
+)
 from database.session import Database
+from lists.leaving import Unsubscribe
 from services import unsubscribe_spool
 from services.ledger.plan import plan_chunk
 from services.system import System
-from services.unsubscribe_spool import Unsubscribe, UnsubscribeSpool
+from services.unsubscribe_spool import UnsubscribeSpool, line_of, read_line
 from tests.conftest import NOW, Clock
 from tests.ledgers import Ledgers
 from tests.opting_in import ask, links
 from tests.people import add, assert_counters_are_true, reasons, who
 from tests.rig import Rig, rig
+from tests.statements import counted
 from tests.unwritable import UNWRITABLE, failing_disk, filled, hurry, locked, small_disk
 from tests.web import call, client, system
 from utils.tokens import UnsubscribeLink, confirm_token, email_hash, unsubscribe_token
@@ -58,7 +67,7 @@ def spool_file(database: Database) -> Path:
 
 
 def spooled(database: Database) -> list[Unsubscribe]:
-    return [Unsubscribe.read(line) for line in spool_file(database).read_bytes().splitlines()]
+    return [read_line(line) for line in spool_file(database).read_bytes().splitlines()]
 
 
 def status(database: Database) -> list[str]:
@@ -68,7 +77,7 @@ def status(database: Database) -> list[str]:
 
 def put(database: Database, *asked: Unsubscribe) -> None:
     """As an earlier process left it."""
-    spool_file(database).write_bytes(b"".join(one.line() for one in asked))
+    spool_file(database).write_bytes(b"".join(line_of(one) for one in asked))
 
 
 @pytest.fixture
@@ -109,10 +118,10 @@ def test_an_unsubscribe_is_kept_while_the_database_cannot_be_written(
 
 
 def test_the_line_says_what_is_needed_to_repeat_it_and_nothing_more() -> None:
-    line = asked_by(send_id=7).line().decode()
+    line = line_of(asked_by(send_id=7)).decode()
     said = f"{who(ANN).hex()} 1 7 one_click 2026-11-24T12:00:00+00:00"
     assert line.rpartition(" ")[0] == said
-    assert Unsubscribe.read(line.rstrip().encode()) == asked_by(send_id=7)
+    assert read_line(line.rstrip().encode()) == asked_by(send_id=7)
 
 
 def test_those_who_come_after_the_first_do_not_wait_for_the_database(
@@ -283,10 +292,10 @@ def test_a_line_that_was_cut_off_is_dropped_and_the_others_hold(database: Databa
     """It was never acknowledged: the fsync comes before the answer."""
     first, second = asked_by(), asked_by(BOB, subscriber_id=2)
     spool = UnsubscribeSpool(database)
-    for cut in range(len(second.line())):
+    for cut in range(len(line_of(second))):
         put(database, first)
         with spool_file(database).open("ab") as file:
-            file.write(second.line()[:cut])
+            file.write(line_of(second)[:cut])
         with spool.write() as session:
             assert session.scalars(select(Suppression.email_hash)).all() == [who(ANN)]
             session.rollback()
@@ -294,7 +303,7 @@ def test_a_line_that_was_cut_off_is_dropped_and_the_others_hold(database: Databa
 
 def test_who_comes_after_a_line_that_was_cut_off_has_their_own(database: Database) -> None:
     first, second = asked_by(), asked_by(BOB, subscriber_id=2)
-    spool_file(database).write_bytes(first.line() + second.line()[:-9])
+    spool_file(database).write_bytes(line_of(first) + line_of(second)[:-9])
     hurry(database)
     with locked(database):
         assert not UnsubscribeSpool(database).leave(second.link, source="one_click", now=NOW)
@@ -304,8 +313,8 @@ def test_who_comes_after_a_line_that_was_cut_off_has_their_own(database: Databas
 def test_a_line_that_the_disk_spoilt_is_kept_for_a_person(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spoilt = asked_by().line().replace(b"one_click", b"one_clock")
-    spool_file(database).write_bytes(spoilt + asked_by(BOB, subscriber_id=2).line())
+    spoilt = line_of(asked_by()).replace(b"one_click", b"one_clock")
+    spool_file(database).write_bytes(spoilt + line_of(asked_by(BOB, subscriber_id=2)))
     UnsubscribeSpool(database).replay()
     with database.read() as session:
         assert session.scalars(select(Suppression.email_hash)).all() == [who(BOB)]
@@ -368,11 +377,101 @@ def test_kills_between_the_answer_the_replay_and_the_end_of_the_file_lose_and_do
     opened.close()
 
 
+# A long file
+
+
+@pytest.fixture
+def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line a transaction."""
+    monkeypatch.setattr(unsubscribe_spool, "PER_TRANSACTION", 1)
+
+
+@pytest.mark.usefixtures("in_small_parts")
+def test_a_long_file_keeps_nobody_waiting_for_all_of_it(database: Database) -> None:
+    """The last transaction is the claim's, so nothing is passed over."""
+    everybody = [asked_by(f"p{number}@example.com", subscriber_id=number) for number in range(5)]
+    put(database, *everybody)
+    commits: list[object] = []
+    event.listen(database.writer, "commit", commits.append)
+    with UnsubscribeSpool(database).write() as session:
+        assert len(commits) == 5
+        left = session.scalars(select(Suppression.email_hash).order_by(Suppression.id)).all()
+        assert left == [one.link.email_hash for one in reversed(everybody)]
+    assert spool_file(database).read_bytes() == b""
+
+
+@pytest.mark.usefixtures("in_small_parts")
+def test_what_is_brought_in_of_a_long_file_is_cut_off_and_the_rest_waits(
+    database: Database,
+) -> None:
+    first, second = asked_by(), asked_by(BOB, subscriber_id=2)
+    put(database, first, second)
+
+    def fail(_: object) -> None:
+        if reasons(database):
+            raise OperationalError("COMMIT", {}, Exception("disk full"))
+
+    event.listen(database.writer, "commit", fail)
+    UnsubscribeSpool(database).replay()
+    event.remove(database.writer, "commit", fail)
+    assert (spooled(database), reasons(database)) == ([first], ["unsubscribed"])
+    UnsubscribeSpool(database).replay()
+    assert (spooled(database), reasons(database)) == ([], ["unsubscribed"] * 2)
+
+
+def test_many_lines_are_one_change(database: Database) -> None:
+    """A statement for each would stop claims for a minute after an hour without a disk."""
+    at = Ledgers(database)
+    at.claimed(at.planned(200), 200)
+    with database.read() as session:
+        sends = session.execute(
+            select(EmailSend.id, Subscriber.id, Subscriber.email_hash).join(
+                Subscriber, Subscriber.id == EmailSend.subscriber_id
+            )
+        ).all()
+    links = [
+        UnsubscribeLink(email_hash=who, subscriber_id=person, send_id=send)
+        for send, person, who in sends
+    ]
+    put(database, *(Unsubscribe(link=link, source="page", at=NOW) for link in links))
+    with counted(database, "") as statements:
+        UnsubscribeSpool(database).replay()
+    assert len(statements) < 25
+    assert (spooled(database), reasons(database)) == ([], ["unsubscribed"] * 200)
+    with database.read() as session:
+        assert session.scalars(select(Campaign.unsubscribed)).all() == [200]
+    assert status(database) == ["unsubscribed"] * 200
+
+
+def test_each_line_says_when_and_counts_on_its_day(database: Database) -> None:
+    add(database, ANN)
+    add(database, BOB)
+    late = NOW + timedelta(days=1)
+    put(database, asked_by(), replace(asked_by(BOB, subscriber_id=2), at=late))
+    UnsubscribeSpool(database).replay()
+    with database.read() as session:
+        assert session.scalars(select(Suppression.created_at)).all() == [NOW, late]
+        left = session.execute(
+            select(SubscriberDay.day, SubscriberDay.n)
+            .where(SubscriberDay.kind == "unsubscribed")
+            .order_by(SubscriberDay.day)
+        )
+        assert [tuple(row) for row in left] == [(NOW.date(), 1), (late.date(), 1)]
+
+
 # Order
 
 
-def test_who_came_back_since_stays(client: FlaskClient, system: System, clock: Clock) -> None:
+@pytest.mark.parametrize("per_transaction", [48_000, 1])
+def test_who_came_back_since_stays(
+    client: FlaskClient,
+    system: System,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    per_transaction: int,
+) -> None:
     """Their yes is newer than what lies in the spool, now and when it is read twice."""
+    monkeypatch.setattr(unsubscribe_spool, "PER_TRANSACTION", per_transaction)
     token = confirm_token_of(system)
     put(system.database, replace(asked_by(BOB), at=NOW + timedelta(minutes=1)))
     left = spool_file(system.database).read_bytes()
@@ -386,7 +485,7 @@ def test_who_came_back_since_stays(client: FlaskClient, system: System, clock: C
         system.unsubscribes.replay()
     assert_counters_are_true(system.database)
     again = replace(asked_by(BOB), at=NOW + timedelta(minutes=9))  # and left once more
-    spool_file(system.database).write_bytes(left + again.line())
+    spool_file(system.database).write_bytes(left + line_of(again))
     system.unsubscribes.replay()
     assert status(system.database) == ["unsubscribed"]
     assert reasons(system.database) == ["unsubscribed", "lifted", "unsubscribed"]
