@@ -7,7 +7,9 @@ from flask import Blueprint, Response, request
 
 from api.pages import apologise, broken, page
 from api.system import the_system
+from config.failpoints import Failpoint
 from lists.opt_ins import CONFIRM_WITHIN, Verdict, confirm, look
+from utils.failpoints import reach
 from utils.tokens import ConfirmLink, read_confirm_token
 
 pages = Blueprint("confirm", __name__)
@@ -76,6 +78,8 @@ def say_yes() -> Response:
             agent=request.headers.get("User-Agent", ""),
             now=system.clock(),
         )
+        reach(Failpoint.CONFIRM_BEFORE_COMMIT)
+    reach(Failpoint.CONFIRM_AFTER_COMMIT)
     return _tell(verdict)
 
 

@@ -22,6 +22,7 @@ from api.errors import Problem, invalid
 from api.filters import read_filter, refusals
 from api.system import the_system
 from api.waiting import a_place_to_wait, wait_seconds
+from config.failpoints import Failpoint
 from database.models import Campaign, CampaignStatus
 from list_manager import find_subscriber
 from services import campaigns, trial
@@ -30,6 +31,7 @@ from services.content import prepared
 from services.mailing import Mailing, Sample
 from services.system import System
 from utils.addresses import InvalidAddress, normalise
+from utils.failpoints import reach
 from utils.message_lint import Severity, lint
 from utils.personalisation import TemplateError
 
@@ -229,6 +231,8 @@ def _make(system: System, new: NewCampaign, key: str | None, *, allow_duplicate:
             idempotency_key=key,
             fingerprint=fingerprint,
         )
+        reach(Failpoint.CAMPAIGN_BEFORE_COMMIT)
+    reach(Failpoint.CAMPAIGN_AFTER_COMMIT)
     system.engine.wake()
     return campaign.id
 

@@ -6,8 +6,18 @@ from typing import NamedTuple
 
 
 class Failpoint(StrEnum):
-    """In the order in which a campaign comes by them."""
+    """In the order in which a person, then a campaign comes by them."""
 
+    IMPORT_BEFORE_COMMIT = "import-before-commit"
+    """Of each page of 10,000 lines."""
+    IMPORT_AFTER_COMMIT = "import-after-commit"
+    CONFIRM_BEFORE_COMMIT = "confirm-before-commit"
+    """A double opt-in."""
+    CONFIRM_AFTER_COMMIT = "confirm-after-commit"
+    """And the person does not know."""
+    CAMPAIGN_BEFORE_COMMIT = "campaign-before-commit"
+    CAMPAIGN_AFTER_COMMIT = "campaign-after-commit"
+    """It will be sent, and who posted it does not know."""
     RECOVERY_BEFORE_COMMIT = "recovery-before-commit"
     """What a dead process left is settled; a start that becomes the sender comes by it."""
     RECOVERY_AFTER_COMMIT = "recovery-after-commit"
@@ -27,6 +37,9 @@ class Failpoint(StrEnum):
     WEBHOOK_BEFORE_COMMIT = "webhook-before-commit"
     WEBHOOK_AFTER_COMMIT = "webhook-after-commit"
     """Recorded, and the ESP does not know."""
+    UNSUBSCRIBE_BEFORE_COMMIT = "unsubscribe-before-commit"
+    UNSUBSCRIBE_AFTER_COMMIT = "unsubscribe-after-commit"
+    """And the person does not know."""
 
 
 class Armed(NamedTuple):

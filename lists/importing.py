@@ -34,6 +34,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateTable, DropTable
 
+from config.failpoints import Failpoint
 from database.models import Subscriber, SubscriberStatus
 from database.session import Database
 from lists.counters import count_joined
@@ -41,6 +42,7 @@ from lists.csv_rows import Refusal, Row, read_rows
 from lists.refusals import RefusalFile, forget_old_refusals
 from lists.suppression import suppressed
 from lists.tiers import count_tiers, first_tier
+from utils.failpoints import reach
 from utils.intake import Refuse
 from utils.tokens import email_hash
 
@@ -120,6 +122,8 @@ class _Run:
         if people:
             with self._database.write() as session:
                 created, updated = _store(session, people, self._now)
+                reach(Failpoint.IMPORT_BEFORE_COMMIT)
+            reach(Failpoint.IMPORT_AFTER_COMMIT)
             self._created += created
             self._updated += updated
             self._suppressed += len(people) - created - updated

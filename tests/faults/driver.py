@@ -211,11 +211,16 @@ class Site:
 
     def die_at(self, failpoint: str, mailing: Mailing, server: Server) -> None:
         """Start the server with this FAILPOINT, and post the campaign until it died there."""
+        self.die_in(failpoint, server, lambda: server.client.send_to_the_end(mailing.subject))
+
+    def die_in(self, failpoint: str, server: Server, act: Callable[[], object]) -> None:
+        """Start the server anew, with this FAILPOINT, and use it until it died there."""
+        server.kill()
         if server.begin(FAILPOINT=failpoint):
-            posting = self.clients.submit(server.client.send_to_the_end, mailing.subject)
+            acting = self.clients.submit(act)
             server.dies()
             with suppress(NoAnswer):
-                posting.result()
+                acting.result()
         assert server.was_killed, f"{failpoint} did not kill it:\n{server.said()}"
 
     def someone_leaves(self, mailing: Mailing) -> None:

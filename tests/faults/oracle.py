@@ -151,7 +151,9 @@ def _ledger(query: Query) -> Ledger:
 
 
 def _wrong_campaigns(query: Query, audiences: Mapping[str, object]) -> Iterator[Fault]:
-    made = Counter(subject for (subject,) in query("SELECT subject FROM campaigns"))
+    made = Counter(
+        subject for (subject,) in query("SELECT subject FROM campaigns WHERE kind = 'campaign'")
+    )
     for subject in {*made, *audiences}:
         if (made[subject], subject in audiences) != (1, True):
             yield Fault("campaigns", f"{subject}: {made[subject]} made")

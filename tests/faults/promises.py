@@ -1,9 +1,15 @@
 """What the tests of kills have in common: how the installation sends, and what must hold."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
 from config.esp_config import EspName
 from services.simulator.server import SIMULATED
 from tests.faults import oracle
-from tests.faults.driver import Mailing, Site
+from tests.faults.driver import Mailing, Site, site_in
+from tests.faults.tiers import FIGURES
 
 BATCH, CONCURRENCY = 10, 2
 MOST_UNDER_WAY = len(EspName) * BATCH * CONCURRENCY
@@ -17,6 +23,16 @@ SETTINGS = {
     **{f"{esp.upper()}_CONCURRENCY": str(CONCURRENCY) for esp in SIMULATED},
 }
 """Three ESPs that share the mails, in small batches."""
+
+
+@pytest.fixture
+def site(tmp_path: Path, record_property: Callable[[str, object], None]) -> Iterator[Site]:
+    """Three ESPs that share the mails, and answers that take a moment."""
+    with site_in(tmp_path, settings=SETTINGS) as site:
+        for esp in SIMULATED:
+            site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
+        yield site
+        record_property(FIGURES, figures(site))
 
 
 def assert_promise_kept(site: Site) -> None:

@@ -2,37 +2,19 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from services.simulator.server import SIMULATED
-from tests.faults.driver import Moment, Server, Site, random_moments, site_in
+from tests.faults.driver import Moment, Server, Site, random_moments
 from tests.faults.http_client import wait_until
-from tests.faults.promises import (
-    LATENCY_S,
-    MOST_UNDER_WAY,
-    SETTINGS,
-    assert_promise_kept,
-    figures,
-    unknown,
-)
-from tests.faults.tiers import FIGURES, Tier
+from tests.faults.promises import MOST_UNDER_WAY, assert_promise_kept, site, unknown
+from tests.faults.tiers import Tier
+
+__all__ = ["site"]  # fixtures
 
 RECIPIENTS = 1_500
 TAKE_OVER_WITHIN_S = 3.0
 STOP_WITHIN_S = 25.0
-
-
-@pytest.fixture
-def site(tmp_path: Path, record_property: Callable[[str, object], None]) -> Iterator[Site]:
-    """Three ESPs that share the mails, and answers that take a moment."""
-    with site_in(tmp_path, settings=SETTINGS) as site:
-        for esp in SIMULATED:
-            site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
-        yield site
-        record_property(FIGURES, figures(site))
 
 
 @pytest.fixture

@@ -1,41 +1,29 @@
-"""The promise when the server dies at each commit and at each step of a call."""
+"""The promise when the server dies at each commit and at each step of a call.
+
+For the commits that the API answers for see `test_api_failpoints`.
+"""
 
 import random
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from config.failpoints import Failpoint
-from services.simulator.server import SIMULATED
 from tests.faults import oracle
-from tests.faults.driver import Server, Site, site_in
+from tests.faults.driver import Server, Site
 from tests.faults.http_client import wait_until
-from tests.faults.promises import (
-    LATENCY_S,
-    MOST_UNDER_WAY,
-    SETTINGS,
-    assert_promise_kept,
-    figures,
-    unknown,
-)
-from tests.faults.tiers import FIGURES, Tier
+from tests.faults.promises import MOST_UNDER_WAY, assert_promise_kept, site, unknown
+from tests.faults.test_api_failpoints import OF_API
+from tests.faults.tiers import Tier
+
+__all__ = ["site"]  # fixtures
 
 RECIPIENTS = 500
 """More than three deaths and the way to each can use up."""
+OF_SENDING = [point for point in Failpoint if point not in OF_API]
 OF_WEBHOOKS = {Failpoint.WEBHOOK_BEFORE_COMMIT, Failpoint.WEBHOOK_AFTER_COMMIT}
 OF_RECOVERY = {Failpoint.RECOVERY_BEFORE_COMMIT, Failpoint.RECOVERY_AFTER_COMMIT}
 ONCE = {Failpoint.PLAN_BEFORE_COMMIT, Failpoint.FINISH_BEFORE_COMMIT, *OF_RECOVERY}
 """A campaign, or a start, comes by it once."""
-
-
-@pytest.fixture
-def site(tmp_path: Path, record_property: Callable[[str, object], None]) -> Iterator[Site]:
-    with site_in(tmp_path, settings=SETTINGS) as site:
-        for esp in SIMULATED:
-            site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
-        yield site
-        record_property(FIGURES, figures(site))
 
 
 @pytest.fixture
@@ -55,7 +43,7 @@ def deaths(point: Failpoint, n: int, rng: random.Random) -> list[str]:
     return [f"{point}:{1 if point in ONCE else rng.randint(1, 4)}" for _ in range(n)]
 
 
-@pytest.mark.parametrize("point", list(Failpoint))
+@pytest.mark.parametrize("point", OF_SENDING)
 def test_a_death_at_a_failpoint_doubles_nobody_and_loses_nobody(
     point: Failpoint, site: Site, server: Server, rng: random.Random, tier: Tier
 ) -> None:

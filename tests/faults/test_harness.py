@@ -26,14 +26,14 @@ ANN, BOB = (
 AUDIENCE = {"news": {"ann@a.net", "bob@a.net", "cy@a.net"}}
 LEDGER = """
 CREATE TABLE campaigns (id, subject, status, planned, queued, sending, accepted, rejected,
-    unknown, skipped, cancelled, delivered);
+    unknown, skipped, cancelled, delivered, kind);
 CREATE TABLE email_sends (id, campaign_id, email_key, mailbox_provider, status, esp, batch_id,
     delivered_at DEFAULT '2026-11-24 12:00:00.000000');
 CREATE TABLE send_batches (id, http_status);
 CREATE TABLE campaign_tallies (campaign_id, kind, key, n);
 CREATE TABLE suppressions (email_hash, reason, created_at);
 CREATE TABLE subscribers (email_key, email_hash);
-INSERT INTO campaigns VALUES (1, 'news', 'needs_review', 3, 0, 0, 1, 0, 2, 0, 0, 2);
+INSERT INTO campaigns VALUES (1, 'news', 'needs_review', 3, 0, 0, 1, 0, 2, 0, 0, 2, 'campaign');
 INSERT INTO email_sends (id, campaign_id, email_key, mailbox_provider, status, esp, batch_id) VALUES
     (1, 1, 'ann@a.net', 'other', 'accepted', 'ses', 1),
     (2, 1, 'bob@a.net', 'other', 'unknown', 'ses', 2),
@@ -81,7 +81,7 @@ def test_a_kept_promise_has_no_fault() -> None:
         ("UPDATE campaigns SET status = 'sent'", HAPPENED, {"end"}),
         ("DELETE FROM suppressions", HAPPENED, {"revived"}),
         (
-            "INSERT INTO campaigns VALUES (2, 'news', 'sent', 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+            "INSERT INTO campaigns VALUES (2, 'news', 'sent', 0, 0, 0, 0, 0, 0, 0, 0, 0, 'campaign')",
             HAPPENED,
             {"campaigns"},
         ),

@@ -1,0 +1,179 @@
+"""What the API said yes to, or would have, when the server dies at the commit of it."""
+
+import json
+import random
+import re
+from urllib.parse import urlsplit
+
+import pytest
+
+from config.failpoints import Failpoint
+from tests.faults import oracle
+from tests.faults.driver import Server, Site
+from tests.faults.http_client import Client, unsubscribe, wait_until
+from tests.faults.promises import assert_promise_kept, site
+from tests.faults.tiers import Tier
+
+__all__ = ["site"]  # fixtures
+
+CAMPAIGN = (Failpoint.CAMPAIGN_BEFORE_COMMIT, Failpoint.CAMPAIGN_AFTER_COMMIT)
+UNSUBSCRIBE = (Failpoint.UNSUBSCRIBE_BEFORE_COMMIT, Failpoint.UNSUBSCRIBE_AFTER_COMMIT)
+CONFIRM = (Failpoint.CONFIRM_BEFORE_COMMIT, Failpoint.CONFIRM_AFTER_COMMIT)
+IMPORT = (Failpoint.IMPORT_BEFORE_COMMIT, Failpoint.IMPORT_AFTER_COMMIT)
+OF_API = {*CAMPAIGN, *UNSUBSCRIBE, *CONFIRM, *IMPORT}
+RECIPIENTS = 130
+"""More than leave in the long tier."""
+PAGE = 10_000
+"""Lines that an import commits at once."""
+
+
+@pytest.fixture
+def server(site: Site) -> Server:
+    server = site.add_server()
+    server.start()
+    return server
+
+
+@pytest.fixture
+def with_people(site: Site, server: Server) -> Server:
+    """Everybody on the list has had a mail."""
+    site.add_people(server.client, RECIPIENTS)
+    server.client.send_to_the_end(site.new_mailing("welcome").subject)
+    return server
+
+
+def n_deaths(rng: random.Random, tier: Tier) -> int:
+    return rng.choice(tier.failpoint_deaths)
+
+
+@pytest.mark.parametrize("point", CAMPAIGN)
+def test_a_campaign_whose_answer_was_lost_is_made_once_and_answers_the_same_again(
+    point: Failpoint, site: Site, with_people: Server, rng: random.Random, tier: Tier
+) -> None:
+    server, is_made = with_people, point is Failpoint.CAMPAIGN_AFTER_COMMIT
+    for number in range(tier.failpoint_campaigns):
+        mailing = site.new_mailing(f"news-{number}")
+        for _ in range(1 if is_made else n_deaths(rng, tier)):
+            site.die_at(point, mailing, server)
+            made = f"SELECT COUNT(*) FROM campaigns WHERE subject = '{mailing.subject}'"
+            assert ask(site, made) == [(int(is_made),)]
+        server.start()
+        first = server.client.send_to_the_end(mailing.subject)
+        assert first.json["status"] == "sent"
+        assert server.client.send_campaign(mailing.subject) == first
+    assert_promise_kept(site)
+
+
+@pytest.mark.parametrize("point", UNSUBSCRIBE)
+def test_who_left_when_the_server_died_is_off_the_list_if_that_was_committed(
+    point: Failpoint, site: Site, with_people: Server, rng: random.Random, tier: Tier
+) -> None:
+    """Who was told nothing asks again; the next start begins with that."""
+    server, links = with_people, site.ways_out()
+    for number in range(tier.failpoint_campaigns):
+        asked: list[str] = []
+        for leaver in rng.sample(sorted(site.people & set(links)), n_deaths(rng, tier)):
+            again, asked = asked, [leaver]
+
+            def leave(again: list[str] = again, leaver: str = leaver) -> None:
+                for one in again:
+                    site.leaves(one, links[one])
+                unsubscribe(links[leaver])
+
+            site.die_in(f"{point}:{1 + len(again)}", server, leave)
+            is_off = point is Failpoint.UNSUBSCRIBE_AFTER_COMMIT
+            assert is_suppressed(site, leaver) == is_off
+        server.start()
+        for one in asked:
+            site.leaves(one, links[one])
+        server.client.send_to_the_end(site.new_mailing(f"news-{number}").subject)
+    assert_promise_kept(site)
+
+
+@pytest.mark.parametrize("point", CONFIRM)
+def test_who_confirmed_when_the_server_died_is_on_the_list_once_they_press_again(
+    point: Failpoint, site: Site, with_people: Server, rng: random.Random, tier: Tier
+) -> None:
+    server = with_people
+    for number in range(tier.failpoint_campaigns):
+        email = f"newcomer{number}@example.net"
+        target = sign_up(site, server.client, email)
+        status = f"SELECT status FROM subscribers WHERE email_key = '{email}'"
+        for _ in range(n_deaths(rng, tier)):
+            site.die_in(point, server, lambda at=target: server.client.call("POST", at))
+            is_on = point is Failpoint.CONFIRM_AFTER_COMMIT
+            assert ask(site, status) == [("active" if is_on else "pending",)]
+        server.start()
+        assert server.client.call("POST", target).status == 200
+        site.people.add(email)
+        server.client.send_to_the_end(site.new_mailing(f"news-{number}").subject)
+    assert_promise_kept(site)
+
+
+@pytest.mark.parametrize("point", IMPORT)
+def test_an_import_that_broke_off_is_sent_again_and_everybody_is_there_once(
+    point: Failpoint, site: Site, server: Server, rng: random.Random, tier: Tier
+) -> None:
+    known = 0
+    for number in range(tier.failpoint_campaigns):
+        lines = [f"file{number}-line{line}@example.net,Ann" for line in range(PAGE + 500)]
+        body = "\n".join(["email,first_name", *lines]).encode()
+        for _ in range(n_deaths(rng, tier)):
+            page = rng.choice((1, 2))
+            site.die_in(f"{point}:{page}", server, lambda sent=body: post_csv(server.client, sent))
+            stored = page if point is Failpoint.IMPORT_AFTER_COMMIT else page - 1
+            assert known < people(site) + 1 <= known + len(lines) + 1
+            assert people(site) - known >= min(stored * PAGE, len(lines))
+        server.start()
+        told = post_csv(server.client, body)
+        known += len(lines)
+        assert told["created"] + told["updated"] == told["rows"] == len(lines)
+        assert people(site) == known
+        stats = server.client.call("GET", "/subscriber-stats").json
+        assert stats["total"] == known, stats
+
+
+def sign_up(site: Site, client: Client, email: str) -> str:
+    """Ask for mail; the page behind the link of the mail that asks to confirm it.
+
+    The ledger has that mail as accepted: a kill before could send it again, as it may be.
+    """
+    body = json.dumps({"email": email, "double_opt_in": True}).encode()
+    assert client.call("POST", "/add-subscriber", body, JSON).status == 201
+    status = f"SELECT status FROM email_sends WHERE email_key = '{email}'"
+    wait_until(lambda: ask(site, status) == [("accepted",)], f"a mail to {email}")
+    (mail,) = site.simulator.mails(to=email)
+    assert mail.subject == "Please confirm your subscription"
+    found = re.search(r"http://\S+/confirm\?token=\S+", mail.text or "")
+    assert found is not None
+    link = urlsplit(found[0])
+    return f"{link.path}?{link.query}"
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def post_csv(client: Client, body: bytes) -> dict[str, int]:
+    answer = client.call("POST", "/subscribers/import", body, {"Content-Type": "text/csv"})
+    assert answer.status == 200, answer
+    told: dict[str, int] = answer.json
+    return told
+
+
+def people(site: Site) -> int:
+    ((n, different),) = ask(site, "SELECT COUNT(*), COUNT(DISTINCT email_key) FROM subscribers")
+    assert n == different
+    return int(n)
+
+
+def is_suppressed(site: Site, email: str) -> bool:
+    found = ask(
+        site,
+        "SELECT COUNT(*) FROM suppressions x JOIN subscribers p ON p.email_hash = x.email_hash"
+        f" WHERE p.email_key = '{email}'",
+    )
+    return found != [(0,)]
+
+
+def ask(site: Site, sql: str) -> list[tuple[object, ...]]:
+    return oracle.sqlite_query(site.database)(sql)
