@@ -159,7 +159,8 @@ class SesAdapter(EspAdapter):
         if whole == 0:
             return 1
         return how_many(
-            recipients[:whole],
+            batch,
+            most=len(recipients) if whole is None else whole,
             limit=MAX_CALL_BYTES,
             shared=shared,
             each=ENTRY_BYTES + len(values_of(recipients[0])) * SLOT_BYTES,

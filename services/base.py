@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from functools import cached_property
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple
 
 from config.esp_config import EspName
 
@@ -150,8 +152,7 @@ class Message:
     that keep the two apart."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipient:
+class Recipient(NamedTuple):
     """One send: where to, our id for it, and the values of the message's slots.
 
     Values are final (HTML slots are escaped already); an adapter ships them as they are.
@@ -163,15 +164,31 @@ class Recipient:
     subject: tuple[str, ...] = ()
     html: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def header_texts(recipient: Recipient) -> tuple[str, ...]:
+    """All that becomes a header of their mail."""
+    headers = recipient.headers
+    return (recipient.address, recipient.send_ref, *recipient.subject, *headers, *headers.values())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """One call to one ESP."""
 
     message: Message
     recipients: tuple[Recipient, ...]
+
+    @cached_property
+    def header_text(self) -> str:
+        """All that becomes a header of some recipient's mail."""
+        return "".join([text for one in self.recipients for text in header_texts(one)])
+
+    @cached_property
+    def body_text(self) -> str:
+        """All values in the bodies."""
+        return "".join([text for one in self.recipients for text in one.html + one.text])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

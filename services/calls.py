@@ -48,9 +48,11 @@ class Delivery:
     def __call__(self) -> BatchAnswer:
         """Raises an `EspError` when one outcome holds for all that the call carried."""
         batch = self._mailing.batch(self.batch.sends)
-        fitting = batch.recipients[: self._adapter.fit(batch)]
-        self.carried = len(fitting)
-        answer = self._adapter.send(replace(batch, recipients=fitting))
+        fit = self._adapter.fit(batch)
+        if fit < len(batch.recipients):
+            batch = replace(batch, recipients=batch.recipients[:fit])
+        self.carried = len(batch.recipients)
+        answer = self._adapter.send(batch)
         if len(answer.results) != self.carried:
             raise OutcomeUnknown(
                 f"{len(answer.results)} results for {self.carried} sends",

@@ -29,7 +29,16 @@ from services.base import (
 )
 from services.http_transport import Transport
 from services.postmark_client import Client, Refused
-from services.wire import check_headers, filled, header_list, how_many, json_size, mailbox, reason
+from services.wire import (
+    check_headers,
+    filled,
+    header_list,
+    how_many,
+    json_body,
+    json_size,
+    mailbox,
+    reason,
+)
 
 MAX_MESSAGES = PostmarkConfig.largest_batch
 MAX_CALL_BYTES = 45_000_000
@@ -117,13 +126,15 @@ class PostmarkAdapter(EspAdapter):
         message = batch.message
         literals = [one.literals for one in (message.subject, message.html, message.text) if one]
         return how_many(
-            batch.recipients[:MAX_MESSAGES],
+            batch,
+            most=MAX_MESSAGES,
             limit=MAX_CALL_BYTES,
             shared=2,
             each=MESSAGE_BYTES
             + json_size(self._common(message))
             + json_size(header_list(message.headers))
             + json_size(literals),
+            measure=lambda texts: len(json_body(texts)),
         )
 
     def send(self, batch: Batch) -> BatchAnswer:

@@ -10,6 +10,7 @@ from requests.adapters import HTTPAdapter
 
 from config.esp_config import PostmarkConfig
 from services.http_transport import Transport
+from services.wire import json_body
 
 
 class Client(PostmarkClient):  # type: ignore[misc] # the SDK has no types
@@ -50,13 +51,25 @@ class Refused(Exception):
 
 
 def _session(transport: Transport) -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False  # no proxies and no .netrc
     session.max_redirects = 0
     session.adapters.clear()
     session.mount("http://", _Pooled(transport))
     session.mount("https://", _Pooled(transport))
     return session
+
+
+class _Session(requests.Session):
+    """Writes JSON as all of us do: requests' own way takes three times as long."""
+
+    def request(  # type: ignore[override] # as the SDK calls it
+        self, method: str, url: str, *, json: Any, headers: dict[str, str], **options: Any
+    ) -> requests.Response:
+        if json is not None:
+            options["data"] = json_body(json)
+            headers = {**headers, "Content-Type": "application/json"}
+        return super().request(method, url, headers=headers, **options)
 
 
 class _Pooled(HTTPAdapter):

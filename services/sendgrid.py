@@ -36,7 +36,7 @@ from services.base import (
 )
 from services.http_transport import CutAnswer, Transport
 from services.sendgrid_merge import call_of, must_be_whole, sizes
-from services.wire import check_headers, how_many, reason
+from services.wire import check_headers, how_many, json_body, reason
 
 # At DEBUG the SDK logs the key.
 logging.getLogger("python_http_client").setLevel(logging.WARNING)
@@ -98,7 +98,15 @@ class SendGridAdapter(EspAdapter):
         if whole == 0:
             return 1
         shared, each = sizes(batch.message)
-        return how_many(recipients[:whole], limit=MAX_CALL_BYTES, shared=shared, each=each)
+        most = len(recipients) if whole is None else whole
+        return how_many(
+            batch,
+            most=most,
+            limit=MAX_CALL_BYTES,
+            shared=shared,
+            each=each,
+            measure=lambda texts: len(json_body(texts)),
+        )
 
     def send(self, batch: Batch) -> BatchAnswer:
         check_headers(batch)
@@ -188,7 +196,7 @@ class _KeptAliveClient(Client):  # type: ignore[misc] # the SDK has no types
         return self._call("GET", None, query_params)
 
     def post(self, request_body: dict[str, Any]) -> Response:
-        return self._call("POST", json.dumps(request_body).encode())
+        return self._call("POST", json_body(request_body))
 
     def delete(self) -> Response:
         return self._call("DELETE", None)

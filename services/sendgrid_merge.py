@@ -28,8 +28,7 @@ def call_of(batch: Batch) -> Call:
         if len(recipients) > 1:
             raise ValueError("the batch does not fit one call")
         texts, tags = filled(message, recipients[0]), []
-    people = [_personalization(message, recipient, tags) for recipient in recipients]
-    return _shared(message, texts) | {"personalizations": people}
+    return _shared(message, texts) | {"personalizations": _personalizations(batch, tags)}
 
 
 def sizes(message: Message) -> tuple[int, int]:
@@ -55,8 +54,7 @@ def _nonce(batch: Batch) -> str:
     so a value that contains a later tag would be replaced in its turn."""
     skeletons = parts(batch.message).values()
     texts = [literal for skeleton in skeletons for literal in skeleton.literals]
-    texts += [value for recipient in batch.recipients for value in values_of(recipient)]
-    everything = "\n".join(texts)
+    everything = "\n".join([*texts, batch.header_text, batch.body_text])
     while (nonce := secrets.token_hex(NONCE_BYTES)) in everything:
         pass
     return nonce
@@ -75,17 +73,18 @@ def _tagged(message: Message, nonce: str) -> tuple[dict[str, str], list[str]]:
     return texts, tags
 
 
-def _personalization(message: Message, recipient: Recipient, tags: list[str]) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "to": [{"email": recipient.address}],
-        "custom_args": {SEND_REF_KEY: recipient.send_ref},
-    }
-    if recipient.headers:
-        # With the shared ones: it is not told whether these add to them or replace them.
-        body["headers"] = {**message.headers, **recipient.headers}
-    if tags:
-        body["substitutions"] = dict(zip(tags, values_of(recipient), strict=True))
-    return body
+def _personalizations(batch: Batch, tags: list[str]) -> list[dict[str, Any]]:
+    shared = batch.message.headers
+    return [
+        {
+            "to": [{"email": one.address}],
+            "custom_args": {SEND_REF_KEY: one.send_ref},
+            # With the shared ones: it is not told whether these add to them or replace them.
+            **({"headers": {**shared, **one.headers}} if one.headers else {}),
+            **({"substitutions": dict(zip(tags, values_of(one), strict=True))} if tags else {}),
+        }
+        for one in batch.recipients
+    ]
 
 
 def _shared(message: Message, texts: dict[str, str]) -> dict[str, Any]:

@@ -2,13 +2,23 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from email.header import Header
 from email.utils import formataddr
 from itertools import chain
 from typing import Any
 
-from services.base import REASON_CHARS, Batch, Message, MessageRejected, Recipient, Skeleton
+import orjson
+
+from services.base import (
+    REASON_CHARS,
+    Batch,
+    Message,
+    MessageRejected,
+    Recipient,
+    Skeleton,
+    header_texts,
+)
 
 LINE_BREAK = re.compile(r"[\r\n\0]")
 MAX_GROWTH = 12
@@ -67,15 +77,18 @@ def check_headers(batch: Batch) -> None:
         message.tags,
         message.subject.literals,
         chain.from_iterable(message.headers.items()),
-        chain.from_iterable(_header_texts(recipient) for recipient in batch.recipients),
+        (batch.header_text,),
     )
     if LINE_BREAK.search("".join(texts)):
         raise MessageRejected("a header, address or subject holds a line break or NUL")
 
 
-def _header_texts(recipient: Recipient) -> tuple[str, ...]:
-    headers = recipient.headers
-    return (recipient.address, recipient.send_ref, *recipient.subject, *headers, *headers.values())
+def json_body(document: Any) -> bytes:
+    """A document on the wire."""
+    try:
+        return orjson.dumps(document)
+    except TypeError:  # half a character (a lone surrogate), which JSON can only spell out
+        return json.dumps(document).encode()
 
 
 def json_size(document: Any) -> int:
@@ -84,29 +97,27 @@ def json_size(document: Any) -> int:
 
 
 def how_many(
-    recipients: Sequence[Recipient],
+    batch: Batch,
     *,
+    most: int,
     limit: int,
     shared: int,
     each: int,
     measure: Callable[[list[str]], int] = json_size,
 ) -> int:
-    """How many recipients fit into `limit` bytes: never 0, since one must go in any case.
+    """How many of the first `most` recipients fit into `limit` bytes: never 0, since one must
+    go in any case.
 
     `shared` bytes are needed once, `each` per recipient beside its own texts. The texts
     are measured exactly only when the worst that JSON can make of them would not fit.
     """
-    texts = [_texts(recipient) for recipient in recipients]
-    longest = MAX_GROWTH * sum(sum(map(len, own)) for own in texts)
-    if shared + each * len(texts) + longest <= limit:
-        return len(texts)
+    recipients = batch.recipients[:most]
+    longest = MAX_GROWTH * (len(batch.header_text) + len(batch.body_text))
+    if shared + each * len(recipients) + longest <= limit:
+        return len(recipients)
     total = shared
-    for count, own in enumerate(texts):
-        total += each + measure(own)
+    for count, one in enumerate(recipients):
+        total += each + measure([*header_texts(one), *one.html, *one.text])
         if total > limit:
             return max(count, 1)
-    return len(texts)
-
-
-def _texts(recipient: Recipient) -> list[str]:
-    return [*_header_texts(recipient), *recipient.html, *recipient.text]
+    return len(recipients)

@@ -43,7 +43,7 @@ def mail(simulator: Simulator, esp: EspName, *addresses: str) -> None:
     adapter = build_adapter(configs_at(simulator.base_urls)[esp])
     one = batch(1)
     for address in addresses:
-        adapter.send(replace(one, recipients=(replace(one.recipients[0], address=address),)))
+        adapter.send(replace(one, recipients=(one.recipients[0]._replace(address=address),)))
 
 
 def on_list(system: System, esp: EspName) -> dict[str, SuppressionReason]:

@@ -77,7 +77,7 @@ def test_the_whole_request(esp: CannedEsp, monkeypatch: pytest.MonkeyPatch) -> N
         text=("Ann & Co",),
         headers={"List-Unsubscribe": "<https://u.example.com/1>"},
     )
-    ben = replace(ann, send_ref="s_2", address="ben@example.net", headers={})
+    ben = ann._replace(send_ref="s_2", address="ben@example.net", headers={})
     answered = sendgrid(esp.url).send(Batch(message=message, recipients=(ann, ben)))
     assert answered.results == (ACCEPTED, ACCEPTED)
     assert answered.http_status == 202
@@ -155,7 +155,7 @@ def test_the_nonce_is_drawn_again_while_a_text_contains_it(
     draws = iter(["aaaaaaaa", "bbbbbbbb", "cccccccc"])
     monkeypatch.setattr(secrets, "token_hex", lambda _: next(draws))
     message = replace(MESSAGE, text=Skeleton(("bbbbbbbb ", "")))
-    value = replace(people(1)[0], html=("-aaaaaaaah0-",))
+    value = people(1)[0]._replace(html=("-aaaaaaaah0-",))
     sendgrid(esp.url).send(Batch(message=message, recipients=(value,)))
     assert set(esp.requests[0].json["personalizations"][0]["substitutions"]) == {
         "-ccccccccs0-",
@@ -166,7 +166,7 @@ def test_the_nonce_is_drawn_again_while_a_text_contains_it(
 
 def test_no_tag_is_found_in_another(esp: CannedEsp) -> None:
     message = replace(MESSAGE, html=Skeleton(("",) * 13))
-    one = replace(people(1)[0], html=tuple(f"<{n}>" for n in range(12)))
+    one = people(1)[0]._replace(html=tuple(f"<{n}>" for n in range(12)))
     sendgrid(esp.url).send(Batch(message=message, recipients=(one,)))
     body = esp.requests[0].json
     text = body["content"][1]["value"]
@@ -196,7 +196,7 @@ def test_a_mail_over_the_substitution_limit_goes_complete_and_alone(
     esp: CannedEsp, value: str, whole: bool
 ) -> None:
     adapter = sendgrid(esp.url)
-    long = replace(people(1)[0], subject=("",), html=(value,), text=("",))
+    long = people(1)[0]._replace(subject=("",), html=(value,), text=("",))
     short = people(3)
     assert adapter.fit(Batch(message=MESSAGE, recipients=(*short, long))) == (3 if whole else 4)
     alone = Batch(message=MESSAGE, recipients=(long, *short))
@@ -219,7 +219,7 @@ def test_a_mail_over_the_substitution_limit_goes_complete_and_alone(
 
 def test_an_empty_part_of_a_complete_mail_is_left_out(esp: CannedEsp) -> None:
     message = replace(MESSAGE, text=Skeleton(("", "")))
-    one = replace(people(1)[0], html=("x" * 10_000,), text=("",))
+    one = people(1)[0]._replace(html=("x" * 10_000,), text=("",))
     sendgrid(esp.url).send(Batch(message=message, recipients=(one,)))
     assert [part["type"] for part in esp.requests[0].json["content"]] == ["text/html"]
 
@@ -233,7 +233,7 @@ def test_a_call_carries_1000_at_most() -> None:
 @pytest.mark.parametrize("character", ["x", "\x01", "😀"])
 def test_a_call_has_25_megabytes_at_most(esp: CannedEsp, character: str) -> None:
     size = 9_000 // len(character.encode())
-    one = replace(people(1)[0], html=(character * size,))
+    one = people(1)[0]._replace(html=(character * size,))
     skeleton = replace(MESSAGE, html=Skeleton(("x" * 20_000_000, "")))
     big = Batch(message=skeleton, recipients=(one,) * 1000)
     adapter = sendgrid(esp.url, read_timeout_s=30.0)

@@ -182,7 +182,7 @@ def test_the_whole_bulk_request(adapter: SesAdapter, esp: CannedEsp) -> None:
 
 def test_the_whole_single_request(adapter: SesAdapter, esp: CannedEsp) -> None:
     esp.act = answer(200, {"MessageId": "0100-1"})
-    braces = replace(ANN, text=("{{name}}",))
+    braces = ANN._replace(text=("{{name}}",))
     assert send_to(adapter, braces, message=FULL) == (ACCEPTED,)
     (request,) = esp.requests
     assert (request.method, request.path) == ("POST", SINGLE)
@@ -243,7 +243,7 @@ def test_a_message_with_the_least(adapter: SesAdapter, esp: CannedEsp) -> None:
 
 @pytest.mark.parametrize(
     ("operation", "recipient"),
-    [("SendBulkEmail", ANN), ("SendEmail", replace(ANN, text=("{{x}}",)))],
+    [("SendBulkEmail", ANN), ("SendEmail", ANN._replace(text=("{{x}}",)))],
 )
 def test_requests_agree_with_the_service_model(
     adapter: SesAdapter, esp: CannedEsp, operation: str, recipient: Recipient
@@ -300,7 +300,7 @@ def test_a_value_that_a_merge_would_misread_goes_complete_and_alone(
 ) -> None:
     esp.act = answer(200, {"MessageId": "1", "BulkEmailEntryResults": [SUCCESS]})
     own: dict[str, Any] = {field: (value,)}
-    odd = replace(people(1)[0], **own)
+    odd = people(1)[0]._replace(**own)
     adapter.send(Batch(message=MESSAGE, recipients=(odd,)))
     fits_in_bulk = len(value) < 100_000
     assert esp.requests[0].path == (SINGLE if whole else BULK)
@@ -335,7 +335,7 @@ def test_braces_of_the_skeleton(
 ) -> None:
     esp.act = answer(200, {"MessageId": "1", "BulkEmailEntryResults": [SUCCESS]})
     message = replace(MESSAGE, html=Skeleton(literals))
-    one = replace(people(1)[0], html=(value,))
+    one = people(1)[0]._replace(html=(value,))
     adapter.send(Batch(message=message, recipients=(one,)))
     assert adapter.fit(batch(3, message)) == (1 if whole else 3)
     (request,) = esp.requests
@@ -386,7 +386,7 @@ def test_a_call_has_one_megabyte_at_most(
     adapter: SesAdapter, esp: CannedEsp, character: str
 ) -> None:
     encoded = len(json.dumps(json.dumps(character, ensure_ascii=False))) - 6
-    one = replace(people(1)[0], html=(character * (30_000 // encoded),))
+    one = people(1)[0]._replace(html=(character * (30_000 // encoded),))
     message = replace(MESSAGE, html=Skeleton(("x" * 100_000, "")))
     big = Batch(message=message, recipients=(one,) * 50)
     count = adapter.fit(big)
@@ -719,7 +719,7 @@ def test_another_campaign_does_not_excuse_this_one(adapter: SesAdapter, esp: Can
 def test_a_bad_request_of_a_complete_mail_is_judged_the_same_way(
     adapter: SesAdapter, esp: CannedEsp
 ) -> None:
-    odd = replace(people(1)[0], text=("{{x}}",))
+    odd = people(1)[0]._replace(text=("{{x}}",))
     esp.act = answer(
         400, {"message": "Illegal address"}, {"x-amzn-ErrorType": "BadRequestException"}
     )
@@ -734,14 +734,14 @@ def test_a_complete_mail_without_an_id_is_unknown(
     adapter: SesAdapter, esp: CannedEsp, body: bytes
 ) -> None:
     esp.act = answer(200, body)
-    odd = replace(people(1)[0], text=("{{x}}",))
+    odd = people(1)[0]._replace(text=("{{x}}",))
     with pytest.raises(OutcomeUnknown):
         send_to(adapter, odd)
 
 
 def test_other_refusals_of_a_complete_mail_are_raised(adapter: SesAdapter, esp: CannedEsp) -> None:
     esp.act = canned("rejected")
-    odd = replace(people(1)[0], text=("{{x}}",))
+    odd = people(1)[0]._replace(text=("{{x}}",))
     with pytest.raises(MessageRejected):
         send_to(adapter, odd)
 

@@ -217,7 +217,7 @@ def test_threads_share_an_adapter(fresh: Simulator, name: EspName, count: int) -
         for call in range(5):
             mark = f"{thread}-{call}"
             own = [
-                replace(one, send_ref=f"{mark}-{one.send_ref}", address=f"{mark}-{one.address}")
+                one._replace(send_ref=f"{mark}-{one.send_ref}", address=f"{mark}-{one.address}")
                 for one in people(4)
             ]
             answered = adapter.send(Batch(message=MESSAGE, recipients=tuple(own)))
@@ -297,11 +297,11 @@ def test_no_line_break_reaches_a_header_of_a_recipient(
 ) -> None:
     one = people(1)[0]
     recipient = {
-        "address": lambda: replace(one, address=text),
-        "send_ref": lambda: replace(one, send_ref=text),
-        "subject": lambda: replace(one, subject=(text,)),
-        "headers": lambda: replace(one, headers={"X-A": text}),
-        "header name": lambda: replace(one, headers={text: "a"}),
+        "address": lambda: one._replace(address=text),
+        "send_ref": lambda: one._replace(send_ref=text),
+        "subject": lambda: one._replace(subject=(text,)),
+        "headers": lambda: one._replace(headers={"X-A": text}),
+        "header name": lambda: one._replace(headers={text: "a"}),
     }[place]()
     with pytest.raises(MessageRejected, match="line break"):
         offline[name].send(Batch(message=MESSAGE, recipients=(*people(3), recipient)))

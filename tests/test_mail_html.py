@@ -2,7 +2,6 @@
 
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ ANN = Person(
     tags=["t", "<u>"],
     unsubscribe_url="https://example.com/leave",
 )
-NOBODY = replace(ANN, first_name=None, attributes={}, tags=[])
+NOBODY = ANN._replace(first_name=None, attributes={}, tags=[])
 
 
 def filled(html: str, person: Person) -> str:

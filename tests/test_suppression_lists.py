@@ -98,7 +98,7 @@ def mail(simulator: Simulator, esp: EspName, *addresses: str) -> None:
     adapter = build_adapter(configs_at(simulator.base_urls)[esp])
     for address in addresses:
         one = batch(1)
-        adapter.send(replace(one, recipients=(replace(one.recipients[0], address=address),)))
+        adapter.send(replace(one, recipients=(one.recipients[0]._replace(address=address),)))
 
 
 def test_every_esp_names_the_class_of_its_list() -> None:

@@ -6,9 +6,9 @@ from email.utils import parseaddr
 
 import pytest
 
-from services.base import REASON_CHARS, Recipient
+from services.base import REASON_CHARS, Batch, Recipient
 from services.wire import MAX_GROWTH, header_list, how_many, json_size, mailbox, reason
-from tests.canned_esp import people
+from tests.canned_esp import MESSAGE, people
 
 ADDRESS = "news@example.com"
 NAMES = [
@@ -83,12 +83,13 @@ def test_what_fits_stays_under_the_limit_and_one_more_would_not(character: str, 
     recipients = tuple(
         Recipient(send_ref="s", address="a@x", html=(character * (n % 7) * 10,)) for n in range(40)
     )
+    batch = Batch(message=MESSAGE, recipients=recipients)
 
     def size(count: int) -> int:
         texts = [[one.address, one.send_ref, *one.html] for one in recipients[:count]]
         return 500 + sum(50 + json_size(own) for own in texts)
 
-    count = how_many(recipients, limit=limit, shared=500, each=50)
+    count = how_many(batch, most=40, limit=limit, shared=500, each=50)
     assert count >= 1
     assert count == 1 or size(count) <= limit
     assert count == len(recipients) or size(count + 1) > limit
@@ -98,5 +99,5 @@ def test_texts_are_measured_only_near_the_limit() -> None:
     def fail(_: list[str]) -> int:
         raise AssertionError("measured")
 
-    few = people(100)
-    assert how_many(few, limit=1_000_000, shared=10, each=10, measure=fail) == 100
+    few = Batch(message=MESSAGE, recipients=people(100))
+    assert how_many(few, most=100, limit=1_000_000, shared=10, each=10, measure=fail) == 100

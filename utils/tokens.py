@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 HASH_BYTES = 16
 REF_CHARS = 64
@@ -53,8 +54,7 @@ def is_our_send_ref(hash_key: bytes, ref: str, *, campaign_id: int) -> bool:
     return hmac.compare_digest(ours.encode(), ref.encode())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnsubscribeLink:
+class UnsubscribeLink(NamedTuple):
     """What an unsubscribe token says: who (by hash), and which send the link was in."""
 
     email_hash: bytes
