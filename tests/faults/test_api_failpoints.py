@@ -3,6 +3,8 @@
 import json
 import random
 import re
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -100,7 +102,7 @@ def test_who_confirmed_when_the_server_died_is_on_the_list_once_they_press_again
         target = sign_up(site, server.client, email)
         status = f"SELECT status FROM subscribers WHERE email_key = '{email}'"
         for _ in range(n_deaths(rng, tier)):
-            site.die_in(point, server, lambda at=target: server.client.call("POST", at))
+            site.die_in(point, server, partial(server.client.call, "POST", target))
             is_on = point is Failpoint.CONFIRM_AFTER_COMMIT
             assert ask(site, status) == [("active" if is_on else "pending",)]
         server.start()
@@ -120,7 +122,7 @@ def test_an_import_that_broke_off_is_sent_again_and_everybody_is_there_once(
         body = "\n".join(["email,first_name", *lines]).encode()
         for _ in range(n_deaths(rng, tier)):
             page = rng.choice((1, 2))
-            site.die_in(f"{point}:{page}", server, lambda sent=body: post_csv(server.client, sent))
+            site.die_in(f"{point}:{page}", server, partial(post_csv, server.client, body))
             stored = page if point is Failpoint.IMPORT_AFTER_COMMIT else page - 1
             assert known < people(site) + 1 <= known + len(lines) + 1
             assert people(site) - known >= min(stored * PAGE, len(lines))
@@ -175,5 +177,5 @@ def is_suppressed(site: Site, email: str) -> bool:
     return found != [(0,)]
 
 
-def ask(site: Site, sql: str) -> list[tuple[object, ...]]:
+def ask(site: Site, sql: str) -> list[tuple[Any, ...]]:
     return oracle.sqlite_query(site.database)(sql)

@@ -21,6 +21,10 @@ class Tier:
     idempotency_races: int
     suppression_rounds: int
     """With 50 people who leave in each."""
+    esp_fault_rounds: int
+    """Each way to misbehave, that often at each ESP that has it: some 200 faults a round."""
+    backups: int
+    """Of each three one whose server is killed meanwhile, and one that is killed itself."""
     webhooks: int
     """Different events, told twice or more."""
     test_takes_s: int
@@ -33,6 +37,8 @@ SHORT = Tier(
     sigterm_campaigns=1,
     idempotency_races=50,
     suppression_rounds=1,
+    esp_fault_rounds=1,
+    backups=3,
     webhooks=3_000,
     test_takes_s=120,
 )
@@ -43,6 +49,8 @@ LONG = Tier(
     sigterm_campaigns=20,
     idempotency_races=2_000,
     suppression_rounds=40,
+    esp_fault_rounds=4,
+    backups=60,
     webhooks=100_000,
     test_takes_s=2_700,
 )
