@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from database.models import Campaign, CampaignKind
 from services.base import Batch, Message, Recipient
 from services.campaigns import NewCampaign
-from utils.personalisation import Person, Slots, Template, TemplateError
+from utils.personalisation import People, Slots, Template, TemplateError
 from utils.tokens import (
     NOBODY_LINK,
     ConfirmLink,
@@ -103,47 +103,45 @@ class Mailing:
         )
 
     def batch(self, sends: Sequence[Send]) -> Batch:
-        """The call that carries `sends`."""
-        return Batch(
-            message=self._message, recipients=tuple(self._recipient(send) for send in sends)
-        )
-
-    def _recipient(self, send: Send) -> Recipient:
-        url = self._identity.unsubscribe_url(
-            UnsubscribeLink(
-                email_hash=send.email_hash,
-                subscriber_id=send.subscriber_id,
-                send_id=send.send_id,
+        """The call that carries `sends`, column by column: one by one takes twice as long."""
+        urls = [
+            self._identity.unsubscribe_url(
+                UnsubscribeLink(one.email_hash, one.subscriber_id, one.send_id)
             )
-        )
-        slots = self._slots(send, url)
-        return Recipient(
-            send_ref=send_ref(
+            for one in sends
+        ]
+        refs = [
+            send_ref(
                 self._identity.hash_key,
                 campaign_id=self._campaign_id,
-                send_id=send.send_id,
-                attempt=send.attempt,
-            ),
-            address=send.email,
-            subject=slots.subject,
-            html=slots.html,
-            text=slots.text,
-            headers={"List-Unsubscribe": f"<{url}>"},
+                send_id=one.send_id,
+                attempt=one.attempt,
+            )
+            for one in sends
+        ]
+        recipients = map(
+            Recipient,
+            refs,
+            [one.email for one in sends],
+            *zip(*self._slots(sends, urls), strict=True),
+            [{"List-Unsubscribe": f"<{url}>"} for url in urls],
         )
+        return Batch(message=self._message, recipients=tuple(recipients))
 
-    def _slots(self, send: Send, unsubscribe_url: str) -> Slots:
-        person = Person(
-            email=send.email,
-            first_name=send.first_name,
-            last_name=send.last_name,
-            attributes=send.attributes,
-            tags=send.tags,
-            unsubscribe_url=unsubscribe_url,
+    def _slots(self, sends: Sequence[Send], urls: Sequence[str]) -> Sequence[Slots]:
+        people = People(
+            email=[one.email for one in sends],
+            unsubscribe_url=urls,
+            attributes=[one.attributes for one in sends],
+            first_name=[one.first_name for one in sends],
+            last_name=[one.last_name for one in sends],
+            tags=[one.tags for one in sends],
         )
         try:
-            return self._template.slots(person)
-        except TemplateError as error:  # over what is known of this one
-            raise TemplateError(error.field, f"{error} (for send {send.send_id})") from error
+            return self._template.slots_of(people)
+        except TemplateError as error:  # over what is known of one of them
+            whose = f" (for send {sends[error.person].send_id})" if error.person is not None else ""
+            raise TemplateError(error.field, f"{error}{whose}") from error
 
 
 def _list_id(from_email: str) -> str:

@@ -32,6 +32,8 @@ NO_SUBJECT = "(no subject)"
 _MARK = "\x00"
 """Stands between slots; no value holds it, since no intake lets it in."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_Slot = tuple[str, list[str]]
+"""A `%` form, and the names of the `_WORDS` that fill it."""
 _SILENT = (nodes.Assign, nodes.AssignBlock, nodes.Macro)
 _FAULTS = (
     JinjaError,
@@ -49,9 +51,11 @@ _FAULTS = (
 class TemplateError(ValueError):
     """The template cannot be used. `field` is subject, html or text; the text says why."""
 
-    def __init__(self, field: str, why: str) -> None:
+    def __init__(self, field: str, why: str, *, person: int | None = None) -> None:
         super().__init__(why)
         self.field = field
+        self.person = person
+        """For which of several it failed, where that is known."""
 
 
 class Person(NamedTuple):
@@ -65,11 +69,20 @@ class Person(NamedTuple):
     tags: Sequence[str] = ()
 
 
-_WORDS = {
-    name: Person._fields.index(name)
-    for name in ("email", "first_name", "last_name", "unsubscribe_url")
-}
-"""The variables that are text, or nothing: where a `Person` has them."""
+class People(NamedTuple):
+    """Several `Person`s: a column for each field."""
+
+    email: Sequence[str]
+    unsubscribe_url: Sequence[str]
+    attributes: Sequence[Mapping[str, Any]]
+    first_name: Sequence[str | None]
+    last_name: Sequence[str | None]
+    tags: Sequence[Sequence[str]]
+
+
+_WORDS = frozenset({"email", "first_name", "last_name", "unsubscribe_url"})
+"""The variables that are text, or nothing."""
+_SPECIAL = re.compile("[&<>'\"]")
 
 
 class Slots(NamedTuple):
@@ -106,20 +119,30 @@ class Template:
             if not (line := _one_line(self.subject.literals[0])):
                 raise TemplateError("subject", "is empty")
             self.subject = Skeleton((line,))
-        self._slots(NOBODY, is_trial=True)
+        self._slots(_alone(NOBODY), is_trial=True)
 
     def slots(self, person: Person) -> Slots:
         """The values for one person; raises a `TemplateError` that says what went wrong."""
-        return self._slots(person)
+        return self.slots_of(_alone(person))[0]
 
-    def _slots(self, person: Person, *, is_trial: bool = False) -> Slots:
-        campaign = self._campaign
-        subject = self._subject.values(person, campaign, is_trial=is_trial)
-        return Slots(
-            tuple([_one_line(line) or NO_SUBJECT for line in subject]),
-            self._html.values(person, campaign, is_trial=is_trial) if self._html else (),
-            self._text.values(person, campaign, is_trial=is_trial) if self._text else (),
+    def slots_of(self, people: People) -> list[Slots]:
+        """The values for each of them; the `TemplateError` says for which it went wrong."""
+        return self._slots(people, is_trial=False)
+
+    def _slots(self, people: People, *, is_trial: bool) -> list[Slots]:
+        subjects, htmls, texts = (
+            part.values(people, self._campaign, is_trial=is_trial)
+            if part
+            else [()] * len(people.email)
+            for part in (self._subject, self._html, self._text)
         )
+        if self._subject.skeleton.slots:
+            subjects = [(_one_line(line) or NO_SUBJECT,) for (line,) in subjects]
+        return list(map(Slots, subjects, htmls, texts))
+
+
+def _alone(person: Person) -> People:
+    return People._make(zip(person, strict=True))
 
 
 class _Part:
@@ -140,22 +163,39 @@ class _Part:
             raise TemplateError(field, _words(error)) from error
 
     def values(
-        self, person: Person, campaign: Mapping[str, Any], *, is_trial: bool
-    ) -> tuple[str, ...]:
-        if self._plain is not None:
-            form, words = self._plain
-            write = escape if self._sandbox.autoescape else str
-            written = form % tuple([write(person[word] or "") for word in words])
-        else:
-            written = self._rendered(person, campaign, is_trial=is_trial)
-        values = tuple(written.split(_MARK)[:-1])
-        if len(values) != self.skeleton.slots:
-            raise TemplateError(self._field, "a value contains a NUL character")
-        if not written.isascii() and (why := unsendable(written.replace(_MARK, ""))):
-            raise TemplateError(self._field, f"a value {why}")
+        self, people: People, campaign: Mapping[str, Any], *, is_trial: bool
+    ) -> Sequence[tuple[str, ...]]:
+        """For each of them, the values of its slots."""
+        if self._plain is None:
+            return [
+                self._rendered(n, Person(*person), campaign, is_trial=is_trial)
+                for n, person in enumerate(zip(*people, strict=True))
+            ]
+        if not self._plain:
+            return [()] * len(people.email)
+        values = list(zip(*(self._column(slot, people) for slot in self._plain), strict=True))
+        written = "".join(map("".join, values))
+        if "\0" in written or not written.isascii():
+            for n, own in enumerate(values):
+                self._must_be_sendable(n, "".join(own))
         return values
 
-    def _rendered(self, person: Person, campaign: Mapping[str, Any], *, is_trial: bool) -> str:
+    def _column(self, slot: "_Slot", people: People) -> Sequence[str]:
+        """A slot's value for each: what Jinja would write, in a tenth of its time."""
+        form, names = slot
+        columns = [[word or "" for word in getattr(people, name)] for name in names]
+        if self._sandbox.autoescape:
+            columns = [
+                list(map(escape, words)) if _SPECIAL.search("".join(words)) else words
+                for words in columns
+            ]
+        if len(columns) == 1:
+            return [form % word for word in columns[0]]
+        return [form % words for words in zip(*columns, strict=True)]
+
+    def _rendered(
+        self, n: int, person: Person, campaign: Mapping[str, Any], *, is_trial: bool
+    ) -> tuple[str, ...]:
         variables = {
             **person._asdict(),
             "first_name": person.first_name or MISSING,
@@ -164,27 +204,41 @@ class _Part:
         }
         rendering = Rendering(self._sandbox, variables, is_trial=is_trial)
         try:
-            return "".join(self._pieces.root_render_func(rendering))
+            written = "".join(self._pieces.root_render_func(rendering))
         except _FAULTS as error:
-            raise TemplateError(self._field, _words(error, self._pieces)) from error
+            raise TemplateError(self._field, _words(error, self._pieces), person=n) from error
+        values = tuple(written.split(_MARK)[:-1])
+        if len(values) != self.skeleton.slots:
+            raise TemplateError(self._field, "a value contains a NUL character", person=n)
+        if not written.isascii():
+            self._must_be_sendable(n, written.replace(_MARK, ""))
+        return values
+
+    def _must_be_sendable(self, n: int, written: str) -> None:
+        if why := unsendable(written):
+            raise TemplateError(self._field, f"a value {why}", person=n)
 
 
-def _plain(body: Sequence[nodes.Node]) -> tuple[str, list[int]] | None:
-    """A `%` form and the `_WORDS` that fill it, where the pieces are nothing else: most mails
-    greet a person and let them leave, and Jinja takes five times as long for that."""
-    form, words = "", []
+def _plain(body: Sequence[nodes.Node]) -> "list[_Slot] | None":
+    """The slots, where they hold nothing but words and text, as most mails' do: they greet a
+    person and let them leave."""
+    slots: list[_Slot] = []
+    form, names = "", []
     for node in body:
         if not isinstance(node, nodes.Output):
             return None
         for piece in node.nodes:
-            if isinstance(piece, nodes.TemplateData):
-                form += piece.data.replace("%", "%%")
-            elif isinstance(piece, nodes.Name) and piece.name in _WORDS:
+            if isinstance(piece, nodes.Name) and piece.name in _WORDS:
                 form += "%s"
-                words.append(_WORDS[piece.name])
-            else:
+                names.append(piece.name)
+            elif not isinstance(piece, nodes.TemplateData):
                 return None
-    return form, words
+            elif piece.data != _MARK:
+                form += piece.data.replace("%", "%%")
+            else:
+                slots.append((form, names))
+                form, names = "", []
+    return slots
 
 
 def _cut(tree: nodes.Template, *, one_slot: bool) -> tuple[Skeleton, list[nodes.Node]]:

@@ -1,7 +1,7 @@
 """Record what became of the sends of a batch, once, whoever does it and however late."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -23,7 +23,7 @@ from database.models import (
 from database.upsert import add_to
 from list_manager import suppress
 from services.base import Outcome, SendResult
-from services.ledger.claim import ClaimedBatch, batch_sends
+from services.ledger.claim import ClaimedBatch, ClaimedSend, batch_sends
 from services.ledger.counters import changed, move, tally
 from services.reputation import ALL_PROVIDERS
 from services.standing import reserve_quota
@@ -50,18 +50,15 @@ def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: da
     Whether it was new. It is not when a commit that seemed to fail had happened after all,
     or when another process took over and settled the batch.
     """
-    by_outcome: dict[Outcome, list[tuple[int, SendResult]]] = {}
-    for send, result in zip(batch.sends, outcome.results, strict=True):
-        by_outcome.setdefault(result.outcome, []).append((send.send_id, result))
+    by_status = _by_status(batch, outcome.results)
     moved = {
-        status: _settle(session, batch, status, found, now)
-        for status, found in _by_status(by_outcome).items()
+        status: _settle(session, batch, status, found, now) for status, found in by_status.items()
     }
     ended = session.execute(
         update(SendBatch)
         .where(SendBatch.id == batch.id, SendBatch.state == BatchState.SENDING)
         .values(
-            state=BatchState.UNKNOWN if Outcome.UNKNOWN in by_outcome else BatchState.DONE,
+            state=BatchState.UNKNOWN if SendStatus.UNKNOWN in by_status else BatchState.DONE,
             accepted=SendBatch.accepted + moved.get(SendStatus.ACCEPTED, 0),
             rejected=moved.get(SendStatus.REJECTED, 0),
             unknown=moved.get(SendStatus.UNKNOWN, 0),
@@ -78,7 +75,8 @@ def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: da
     accepted = {batch.esp.value: moved.get(SendStatus.ACCEPTED, 0)}
     tally(session, batch.campaign_id, TallyKind.ACCEPTED, accepted)
     if accepted[batch.esp.value]:
-        carried = _carried(session, batch, by_outcome[Outcome.ACCEPTED], accepted[batch.esp.value])
+        taken = [send for send, _ in by_status[SendStatus.ACCEPTED]]
+        carried = _carried(session, batch, taken, accepted[batch.esp.value])
         tally(session, batch.campaign_id, TallyKind.CARRIED, carried)
     _give_back_quota(session, batch, moved.get(SendStatus.QUEUED, 0))
     _suppress_inactive(session, batch, outcome.results, now)
@@ -153,12 +151,13 @@ REFUSED = frozenset({Outcome.THROTTLED, Outcome.ESP_UNAVAILABLE})
 """Outcomes after which another ESP may carry the send: a failover, if one does."""
 
 
-def _by_status(
-    by_outcome: dict[Outcome, list[tuple[int, SendResult]]],
-) -> dict[SendStatus, list[tuple[int, SendResult]]]:
-    found: dict[SendStatus, list[tuple[int, SendResult]]] = {}
-    for outcome, results in by_outcome.items():
-        found.setdefault(STATUS_AFTER[outcome], []).extend(results)
+_Settled = Sequence[tuple[ClaimedSend, SendResult]]
+
+
+def _by_status(batch: ClaimedBatch, results: Sequence[SendResult]) -> Mapping[SendStatus, _Settled]:
+    found: dict[SendStatus, list[tuple[ClaimedSend, SendResult]]] = {}
+    for settled in zip(batch.sends, results, strict=True):
+        found.setdefault(STATUS_AFTER[settled[1].outcome], []).append(settled)
     return found
 
 
@@ -185,7 +184,7 @@ def _settle(
     session: Session,
     batch: ClaimedBatch,
     status: SendStatus,
-    results: Sequence[tuple[int, SendResult]],
+    found: _Settled,
     now: datetime,
 ) -> int:
     """Move sends on from `sending`; those that an event settled before stay as they are."""
@@ -196,30 +195,31 @@ def _settle(
         refuser = batch.esp if result.outcome in REFUSED else None
         return (status, result.reason, result.message_id, at, carrier, refuser)
 
-    if len(results) == len(batch.sends) and all(one == results[0][1] for _, one in results):
-        said = dict(zip(_SETTLED, values(results[0][1]), strict=True))
+    results = [result for _, result in found]
+    if len(results) == len(batch.sends) == results.count(results[0]):
+        said = dict(zip(_SETTLED, values(results[0]), strict=True))
         ends = {"first": batch.sends[0].send_id, "last": batch.sends[-1].send_id}
         where = {"batch": batch.id, **ends}
         return changed(session.connection().execute(_SETTLE_ALL, {**said, **where}))
-    rows = [(send_id, batch.id, *values(result)) for send_id, result in results]
+    rows = [(send.send_id, batch.id, *values(result)) for send, result in found]
     return _SETTLE.run(session.connection(), rows)
 
 
 def _carried(
-    session: Session, batch: ClaimedBatch, found: Sequence[tuple[int, SendResult]], moved: int
-) -> Counter[str]:
+    session: Session, batch: ClaimedBatch, taken: Sequence[ClaimedSend], moved: int
+) -> dict[str, int]:
     """How many that the ESP took are at each mailbox provider; an event that came before the
     answer was recorded has counted its send itself."""
-    provider = {send.send_id: send.mailbox_provider for send in batch.sends}
-    taken = {send_id for send_id, _ in found}
     if moved < len(taken):
         told = select(_SENDS.c.id).where(
-            _SENDS.c.id.between(min(taken), max(taken)),
+            _SENDS.c.id.between(taken[0].send_id, taken[-1].send_id),
             _SENDS.c.batch_id == batch.id,
             _SENDS.c.heard > 0,
         )
-        taken -= set(session.scalars(told))
-    return Counter(f"{batch.esp.value}/{provider[send_id]}" for send_id in taken)
+        known = set(session.scalars(told))
+        taken = [send for send in taken if send.send_id not in known]
+    at = Counter([send.mailbox_provider for send in taken])
+    return {f"{batch.esp.value}/{provider}": n for provider, n in at.items()}
 
 
 def _give_back_quota(session: Session, batch: ClaimedBatch, n: int) -> None:
