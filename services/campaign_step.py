@@ -157,6 +157,8 @@ class Step:
     def _claim(self, campaign: Campaign) -> bool:
         """Claim one batch; whether another may be tried in this step."""
         allowed = [s for s in self._standings.values() if campaign.esp in (None, s.esp)]
+        if campaign.kind is CampaignKind.CONFIRMATION:
+            allowed = [s.for_transactional() for s in allowed]
         order = self._rank(campaign, allowed)
         while order:
             standing = self._with_room(order)
@@ -260,8 +262,7 @@ class Step:
         """No ESP may get anything now: stay for a moment, or wait and say for what."""
         if self._probing() or any(b.campaign_id == campaign.id for b in self._batches()):
             return  # an answer is on its way, and with it the next step
-        # A confirmation waits: nobody would resume it.
-        if campaign.kind is CampaignKind.CAMPAIGN and (bad := why_all_brake(allowed, self._now)):
+        if bad := why_all_brake(allowed, self._now):
             self._pause_campaign(campaign, bad)
             return
         times = [opens_at(standing, self._now) for standing in allowed]

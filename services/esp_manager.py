@@ -52,6 +52,8 @@ def why_not(
 
 def brake_of(standing: Standing, now: datetime) -> str | None:
     """Which of its figures of seven days brakes an ESP, in words for a person."""
+    if not standing.may_brake:
+        return None
     return why_brake(standing.reputation.week, limits_of(standing, now))
 
 

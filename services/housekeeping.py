@@ -3,6 +3,7 @@ the DNS of its domains."""
 
 import logging
 import threading
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from sqlalchemy import null, select, update
@@ -15,7 +16,8 @@ from database.models import WebhookEvent
 from lists.tiers import retier
 from services import standing
 from services.dns_watch import check_due
-from services.esp_manager import webhook_warning
+from services.esp_manager import brake_of, webhook_warning
+from services.standing import Standing
 from services.suppression_sync import Release, pull_all, release
 from services.system import System
 
@@ -42,6 +44,7 @@ class Housekeeper:
         self._pulled_at: datetime | None = None
         self._released_next: dict[EspName, datetime] = {}
         self._warned_at: datetime | None = None
+        self._braking: dict[EspName, str] = {}
 
     def start(self) -> None:
         self._thread.start()
@@ -63,8 +66,11 @@ class Housekeeper:
             self._pull()
         if not self._system.is_sandbox and self._system.settings.dns_gate is not DnsGate.OFF:
             self._check_dns(now)
+        with self._system.database.read() as session:
+            standings = standing.load(session, self._system.esps, now).values()
+        self._tell_of_brakes(standings, now)
         if self._warned_at is None or now - self._warned_at >= WARN_EVERY:
-            self._warn_of_silence(now)
+            self._warn_of_silence(standings, now)
 
     def _run(self) -> None:
         while not self._stopping.wait(EVERY_S):
@@ -88,10 +94,18 @@ class Housekeeper:
         self._forgotten_through = through
         return n
 
-    def _warn_of_silence(self, now: datetime) -> None:
-        with self._system.database.read() as session:
-            standings = standing.load(session, self._system.esps, now)
-        for known in standings.values():
+    def _tell_of_brakes(self, standings: Iterable[Standing], now: datetime) -> None:
+        """Once a change; after a start, also of those that brake already."""
+        braking = {known.esp: bad for known in standings if (bad := brake_of(known, now))}
+        for esp, bad in braking.items():
+            if esp not in self._braking:
+                log.warning("an ESP brakes", extra={"esp": esp.value, "reason": bad})
+        for esp in self._braking.keys() - braking.keys():
+            log.warning("an ESP brakes no more", extra={"esp": esp.value})
+        self._braking = braking
+
+    def _warn_of_silence(self, standings: Iterable[Standing], now: datetime) -> None:
+        for known in standings:
             warning = webhook_warning(known, now, self._system.settings.public_base_url)
             if warning:
                 self._warned_at = now

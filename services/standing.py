@@ -69,12 +69,18 @@ class Standing:
     """Domains whose mail it would send unauthenticated by the latest DNS check, and why."""
     override: Override | None = None
     """The last order to let it go on in spite of its figures, over or not."""
+    may_brake: bool = True
+    """Whether its figures count: for bulk mail."""
 
     @property
     def left(self) -> int | None:
         """Recipients that day and month still allow; `None` without a limit."""
         lefts = [window.left for window in (self.day, self.month) if window.left is not None]
         return min(lefts, default=None)
+
+    def for_transactional(self) -> "Standing":
+        """The same for a mail that somebody waits for: what campaigns did brakes none of those."""
+        return replace(self, may_brake=False)
 
     def after_claim(self, n: int) -> "Standing":
         """The same with `n` recipients more on its quota."""

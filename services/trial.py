@@ -117,7 +117,7 @@ def _send_one(
     told = {"email": address, "esp": None, "outcome": Outcome.ESP_UNAVAILABLE.value}
     with database.read() as session:
         standings = load(session, configs, now)
-    allowed = [s for s in standings.values() if asked_for in (None, s.esp)]
+    allowed = [s.for_transactional() for s in standings.values() if asked_for in (None, s.esp)]
     for esp in rank(allowed, now, rng=Random()):
         result = _call(database, adapters[esp], batch, esp, now)
         told = {

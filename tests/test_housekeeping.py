@@ -1,5 +1,6 @@
 """What an installation does by itself, and what it draws again from stored events."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,8 +8,8 @@ from click.testing import CliRunner
 from sqlalchemy import func, insert, null, select, update
 
 from cli import cli
-from config.esp_config import EspName
-from database.models import Campaign, EventKind, Subscriber, WebhookEvent
+from config.esp_config import EspConfig, EspName
+from database.models import Campaign, EspPerformanceDay, EventKind, Subscriber, WebhookEvent
 from database.session import Database
 from lists.tiers import recount_tiers
 from services import housekeeping
@@ -16,6 +17,7 @@ from services.event_recorder import record_events
 from services.event_replay import replay
 from services.events import Event
 from services.housekeeping import PAYLOADS_KEPT, Housekeeper
+from services.reputation import ALL_PROVIDERS
 from services.system import System
 from tests.conftest import NOW
 from tests.ledgers import HASH_KEY, Ledgers
@@ -70,6 +72,28 @@ def test_people_whose_time_in_a_tier_is_over_are_moved(system: System) -> None:
     Housekeeper(system).turn(NOW)
     with system.database.read() as session:
         assert {tier.value: n for tier, n in recount_tiers(session).items()} == {"warm": 3}
+
+
+def test_a_brake_is_told_of_once_when_it_begins_and_when_it_ends(
+    system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    week = {"accepted": 1_000, "complained": 9}
+    with system.database.write() as session:
+        session.add(
+            EspPerformanceDay(
+                esp=EspName.SES, mailbox_provider=ALL_PROVIDERS, day=NOW.date(), **week
+            )
+        )
+    config = EspConfig(name=EspName.SES, priority=1, batch_size=50, concurrency=1)
+    keeper = Housekeeper(replace(system, esps={EspName.SES: config}))
+    for days in (0, 0, 6, 7, 8):
+        keeper.turn(NOW + timedelta(days=days))
+    told = [record for record in caplog.records if "brakes" in record.getMessage()]
+    assert [(one.getMessage(), vars(one)["esp"]) for one in told] == [
+        ("an ESP brakes", "ses"),
+        ("an ESP brakes no more", "ses"),
+    ]
+    assert vars(told[0])["reason"].startswith("9 complaints among 1000 accepted mails")
 
 
 def test_a_replay_reads_stored_payloads_again(system: System) -> None:
