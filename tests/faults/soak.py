@@ -24,11 +24,13 @@ from tests.faults.backups import Backup, back_up, faults_of
 from tests.faults.driver import Server, Site, site_in
 from tests.faults.http_client import NoAnswer
 from tests.faults.oracle import Fault
-from tests.faults.promises import LATENCY_S, SETTINGS
+from tests.faults.promises import SETTINGS
 from tests.faults.soak_figures import Calls, Sample, look, memory, most, worker_of
 from tests.faults.soak_load import COUNTED, REPEAT, Load, Teller, TimedClient
 
 PEOPLE = 2_000
+LATENCY_S = 0.3
+"""Of each ESP: long enough for most kills to strike a call."""
 CAMPAIGN_EVERY_S = 5.0
 TELL_EVERY_S = 0.2
 LEAVE_EVERY_S, COME_EVERY_S, ASK_EVERY_S = 10.0, 30.0, 1.0
@@ -96,7 +98,10 @@ class Soak:
             (plan.backup_every_s, self._back_up),
             (plan.kill_every_s, self._kill),
         ]
-        threads = [threading.Thread(target=self._repeat, args=chore) for chore in chores]
+        threads = [
+            threading.Thread(target=self._repeat, args=(number, *chore))
+            for number, chore in enumerate(chores)
+        ]
         for thread in threads:
             thread.start()
         self._over.wait(plan.minutes * 60)
@@ -108,10 +113,10 @@ class Soak:
         teller.tell_the_rest()
         return self._figures(teller, took_s)
 
-    def _repeat(self, every_s: float, chore: Callable[[], object]) -> None:
+    def _repeat(self, number: int, every_s: float, chore: Callable[[], object]) -> None:
         """Until the end, about as often: two chores must not always meet in the same moment.
         One whose server was killed is done again the next time."""
-        rng = random.Random(f"{self.plan.seed} {every_s}")
+        rng = random.Random(f"{self.plan.seed} {number}")
         due = time.monotonic() + every_s * rng.random()
         while not self._over.wait(max(0.0, due - time.monotonic())):
             due += every_s * rng.uniform(0.8, 1.2)
