@@ -69,10 +69,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         """A connection is new, has something to read, or has sent the next request already."""
         conn.came = bytearray(conn.parser.unreader.take_buffered() if conn.parser else b"")
         conn.sock.setblocking(False)
-        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANSWER_BYTES)
+        if conn.parser is None:
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANSWER_BYTES)
         self._arriving[conn] = time.monotonic()
-        self.poller.register(conn.sock, EVENT_READ, partial(self._arrive, conn))
         self._arrive(conn)
+        if conn in self._arriving:  # most requests come in one piece
+            self.poller.register(conn.sock, EVENT_READ, partial(self._arrive, conn))
 
     def finish_request(self, conn: Any, answered: Future[bool]) -> None:
         if answered.cancelled() or answered.exception() or answered.result():
