@@ -26,7 +26,7 @@ from config.settings import ROOT
 from services.simulator.server import Simulator
 from tests.environment import live_environment
 from tests.faults.http_client import Client, NoAnswer, unsubscribe, wait_until
-from tests.faults.oracle import Taken
+from tests.faults.oracle import Query, Taken, postgres_query, sqlite_query
 
 SERVER = (sys.executable, "app.py")
 START_WITHIN_S = 30.0
@@ -172,6 +172,12 @@ class Site:
     @property
     def database(self) -> Path:
         return self.folder / "email.db"
+
+    @property
+    def query(self) -> Query:
+        """Asks its database."""
+        url = self.settings.get("DATABASE_URL")
+        return postgres_query(url) if url else sqlite_query(self.database)
 
     def add_server(self) -> Server:
         """One more server on the same database, not started yet."""

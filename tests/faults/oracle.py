@@ -12,11 +12,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 Query = Callable[[str], list[tuple[Any, ...]]]
 
 STATUSES = ("queued", "sending", "accepted", "rejected", "unknown", "skipped", "cancelled")
 ENDED = ("accepted", "rejected", "unknown", "skipped", "cancelled")
 MAY_HAVE_BEEN_TAKEN = ("accepted", "unknown")
+CHECK = "PRAGMA integrity_check"
 LEAVING_TAKES = timedelta(seconds=5)
 """A call that began before somebody left may still arrive this long after it."""
 
@@ -50,6 +53,16 @@ def sqlite_query(path: Path) -> Query:
             return connection.execute(sql).fetchall()
         finally:
             connection.close()
+
+    return ask
+
+
+def postgres_query(url: str) -> Query:
+    """Asks a PostgreSQL database, whose server answers for its files itself."""
+
+    def ask(sql: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(url, connect_timeout=10) as connection:
+            return connection.execute("SELECT 'ok'" if sql == CHECK else sql.encode()).fetchall()
 
     return ask
 
@@ -243,7 +256,7 @@ def _mailed_after_leaving(
 ) -> Iterator[Fault]:
     """An acknowledged unsubscribe that is gone, or a mail that was called for after one."""
     gone_at = {
-        recipient: datetime.fromisoformat(since).replace(tzinfo=UTC)
+        recipient: _moment(since)
         for recipient, since in query(
             "SELECT p.email_key, MIN(x.created_at) FROM suppressions x"
             " JOIN subscribers p ON p.email_hash = x.email_hash"
@@ -260,10 +273,17 @@ def _mailed_after_leaving(
 
 
 def _broken_file(query: Query) -> Iterator[Fault]:
-    for (said,) in query("PRAGMA integrity_check"):
+    for (said,) in query(CHECK):
         if said != "ok":
             yield Fault("file", str(said))
 
 
 def _one(query: Query, sql: str) -> Any:
     return query(sql)[0][0]
+
+
+def _moment(stored: str | datetime) -> datetime:
+    """UTC, as text in SQLite."""
+    if isinstance(stored, datetime):
+        return stored.astimezone(UTC)
+    return datetime.fromisoformat(stored).replace(tzinfo=UTC)

@@ -36,7 +36,7 @@ def site(tmp_path: Path, record_property: Callable[[str, object], None]) -> Iter
 
 
 def assert_promise_kept(site: Site) -> None:
-    query = oracle.sqlite_query(site.database)
+    query = site.query
     audiences = {mailing.subject: mailing.audience for mailing in site.mailings}
     taken = site.taken()
     assert oracle.examine(query, taken, audiences, site.left) == []
@@ -45,14 +45,14 @@ def assert_promise_kept(site: Site) -> None:
 
 def figures(site: Site) -> dict[str, int]:
     """What a run of a test came to, for people."""
-    ((unknown,),) = oracle.sqlite_query(site.database)("SELECT SUM(unknown) FROM campaigns")
+    ((unknown,),) = site.query("SELECT SUM(unknown) FROM campaigns")
     return {
         "campaigns": len(site.mailings),
         "kills": sum(server.kills for server in site.servers),
         "mails": sum(site.simulator.accepted().values()),
-        "unknown": unknown or 0,
+        "unknown": int(unknown or 0),
     }
 
 
 def unknown(site: Site, mailing: Mailing) -> int:
-    return oracle.unknown(oracle.sqlite_query(site.database), mailing.subject)
+    return oracle.unknown(site.query, mailing.subject)

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from config.failpoints import Failpoint
-from tests.faults import oracle
 from tests.faults.driver import Server, Site
 from tests.faults.http_client import Client, unsubscribe, wait_until
 from tests.faults.promises import assert_promise_kept, site
@@ -178,4 +177,4 @@ def is_suppressed(site: Site, email: str) -> bool:
 
 
 def ask(site: Site, sql: str) -> list[tuple[Any, ...]]:
-    return oracle.sqlite_query(site.database)(sql)
+    return site.query(sql)

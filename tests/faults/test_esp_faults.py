@@ -179,7 +179,7 @@ def to_the_end(server: Server, mailing: Mailing, stood: Answer) -> None:
 def try_again(site: Site, server: Server, esp: EspName) -> None:
     """One mail, after its rest: an ESP is given no more before it takes that one. Who was
     refused for good makes room for others."""
-    gone = {email for (email,) in oracle.sqlite_query(site.database)(SUPPRESSED)} - site.left
+    gone = {email for (email,) in site.query(SUPPRESSED)} - site.left
     site.left |= gone
     site.people -= gone
     site.add_people(server.client, len(gone))
@@ -194,7 +194,7 @@ def assert_kept(site: Site, esp: EspName, server: Server, unseen: int = 0) -> No
     """And the ESP is used again, as if nothing had been. `unseen`: calls that never reached it."""
     last = server.client.send_to_the_end(site.new_mailing("all-is-well").subject)
     assert last.json["by_esp"] == {esp.value: RECIPIENTS}
-    query = oracle.sqlite_query(site.database)
+    query = site.query
     audiences = {mailing.subject: mailing.audience for mailing in site.mailings}
     taken = site.taken()
     assert oracle.examine(query, taken, audiences) == []

@@ -63,5 +63,5 @@ def test_a_death_at_a_failpoint_doubles_nobody_and_loses_nobody(
         server.kill()
     assert_promise_kept(site)
     if point in OF_WEBHOOKS:
-        query = oracle.sqlite_query(site.database)
+        query = site.query
         assert list(oracle.told_wrongly(query, site.taken())) == []

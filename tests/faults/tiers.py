@@ -23,6 +23,10 @@ class Tier:
     """With 50 people who leave in each."""
     esp_fault_rounds: int
     """Each way to misbehave, that often at each ESP that has it: some 200 faults a round."""
+    clock_campaigns: int
+    """In which the clock jumps, up to four times in each."""
+    two_sender_campaigns: int
+    """With three kills in each; as many again where a PostgreSQL answers."""
     backups: int
     """Of each three one whose server is killed meanwhile, and one that is killed itself."""
     webhooks: int
@@ -38,6 +42,8 @@ SHORT = Tier(
     idempotency_races=50,
     suppression_rounds=1,
     esp_fault_rounds=1,
+    clock_campaigns=3,
+    two_sender_campaigns=1,
     backups=3,
     webhooks=3_000,
     test_takes_s=120,
@@ -50,6 +56,8 @@ LONG = Tier(
     idempotency_races=2_000,
     suppression_rounds=40,
     esp_fault_rounds=4,
+    clock_campaigns=100,
+    two_sender_campaigns=40,
     backups=60,
     webhooks=100_000,
     test_takes_s=2_700,
