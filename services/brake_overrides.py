@@ -10,11 +10,16 @@ from services.brake import Limits, Override
 
 def of_esps(session: Session) -> dict[EspName, Override]:
     """The last override of each ESP that ever had one, over or not."""
-    last = select(func.max(BrakeOverride.id)).where(BrakeOverride.esp.is_not(None))
-    rows = session.scalars(
-        select(BrakeOverride).where(BrakeOverride.id.in_(last.group_by(BrakeOverride.esp)))
+    return {row.esp: _told(row) for row in session.scalars(_LAST_OF_ESPS) if row.esp is not None}
+
+
+_LAST_OF_ESPS = select(BrakeOverride).where(
+    BrakeOverride.id.in_(
+        select(func.max(BrakeOverride.id))
+        .where(BrakeOverride.esp.is_not(None))
+        .group_by(BrakeOverride.esp)
     )
-    return {row.esp: _told(row) for row in rows if row.esp is not None}
+)
 
 
 def of_campaign(session: Session, campaign_id: int) -> Override | None:

@@ -208,7 +208,6 @@ class Step:
             probe=standing.breaker.wants_probe(),
             closed=fares.closed_to(self._now),
         )
-        self._session.refresh(campaign)
         if batch is None:
             return False
         if any(cell.rests_until is not None for cell in fares.cells.values()):
@@ -324,18 +323,19 @@ def running(session: Session) -> list[Campaign]:
     Locked on PostgreSQL, so that a pause from elsewhere comes before this step or after it;
     without their texts, which may be long and are seldom needed.
     """
-    return list(
-        session.scalars(
-            select(Campaign)
-            .where(Campaign.status.in_(RUNNING))
-            .order_by(Campaign.id)
-            .options(*LIGHT)
-            .with_for_update(key_share=True)
-            .execution_options(populate_existing=True)
-        )
-    )
+    return list(session.scalars(_RUNNING, execution_options={"populate_existing": True}))
 
 
 def any_running(session: Session) -> bool:
-    found = select(Campaign.id).where(Campaign.status.in_(RUNNING)).limit(1)
-    return session.execute(found).first() is not None
+    return session.execute(_ANY_RUNNING).first() is not None
+
+
+# Each step asks: to build a question takes longer than to answer it.
+_RUNNING = (
+    select(Campaign)
+    .where(Campaign.status.in_(RUNNING))
+    .order_by(Campaign.id)
+    .options(*LIGHT)
+    .with_for_update(key_share=True)
+)
+_ANY_RUNNING = select(Campaign.id).where(Campaign.status.in_(RUNNING)).limit(1)

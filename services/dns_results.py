@@ -100,9 +100,12 @@ def compared(before: Sequence[Iterable[Told]], after: Iterable[Told]) -> list[Ch
 def blocks(session: Session) -> dict[EspName, dict[str, str]]:
     """Per ESP the domains whose mail it would send unauthenticated, and why."""
     found: dict[EspName, dict[str, str]] = {}
-    for row in session.scalars(select(DnsBlock)):
+    for row in session.scalars(_BLOCKS):
         found.setdefault(row.esp, {})[row.domain] = row.reason
     return found
+
+
+_BLOCKS = select(DnsBlock)
 
 
 def _newest(session: Session, domain: str, n: int) -> Sequence[DnsCheck]:

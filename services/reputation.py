@@ -112,13 +112,16 @@ class Reputation:
 def load_reputations(session: Session, now: datetime) -> dict[EspName, Reputation]:
     """What is known of each ESP that carried anything, in two statements."""
     rows: dict[EspName, dict[str, EspPerformance]] = {}
-    for row in session.scalars(select(EspPerformance)):
+    for row in session.scalars(_ALL_PERFORMANCE):
         rows.setdefault(row.esp, {})[row.mailbox_provider] = row
     week = _week(session, now)
     return {
         esp: _reputation(rows.get(esp, {}), week.get(esp, Figures()), now)
         for esp in rows.keys() | week.keys()
     }
+
+
+_ALL_PERFORMANCE = select(EspPerformance)
 
 
 def note_outcomes(
@@ -192,6 +195,17 @@ _UNHEARD = (
 )
 
 
+_NAMED = (
+    select(EspPerformance)
+    .where(
+        EspPerformance.esp == bindparam("carrier"),
+        EspPerformance.mailbox_provider.in_(bindparam("names", expanding=True)),
+    )
+    .order_by(EspPerformance.mailbox_provider)
+    .with_for_update()
+)
+
+
 def _rows(
     session: Session, esp: EspName, names: Iterable[str], now: datetime
 ) -> dict[str, EspPerformance]:
@@ -200,11 +214,9 @@ def _rows(
     found = {
         row.mailbox_provider: row
         for row in session.scalars(
-            select(EspPerformance)
-            .where(EspPerformance.esp == esp, EspPerformance.mailbox_provider.in_(wanted))
-            .order_by(EspPerformance.mailbox_provider)
-            .with_for_update()
-            .execution_options(populate_existing=True)
+            _NAMED,
+            {"carrier": esp, "names": wanted},
+            execution_options={"populate_existing": True},
         )
     }
     for name in wanted:
@@ -265,23 +277,26 @@ def _week(session: Session, now: datetime) -> dict[EspName, Figures]:
     A day counts as bounced who was refused for good, and as blocked those of them who were
     refused for another reason than their address.
     """
-    rows = session.execute(
-        select(
-            EspPerformanceDay.esp,
-            func.sum(EspPerformanceDay.accepted),
-            func.sum(EspPerformanceDay.complained),
-            func.sum(EspPerformanceDay.bounced - EspPerformanceDay.blocked),
-        )
-        .where(
-            EspPerformanceDay.mailbox_provider == ALL_PROVIDERS,
-            EspPerformanceDay.day > (now - WINDOW).date(),
-        )
-        .group_by(EspPerformanceDay.esp)
-    )
+    rows = session.execute(_DAYS_AFTER, {"day": (now - WINDOW).date()})
     return {
         esp: Figures(accepted=int(accepted), complaints=int(complained), invalid=int(invalid))
         for esp, accepted, complained, invalid in rows
     }
+
+
+_DAYS_AFTER = (
+    select(
+        EspPerformanceDay.esp,
+        func.sum(EspPerformanceDay.accepted),
+        func.sum(EspPerformanceDay.complained),
+        func.sum(EspPerformanceDay.bounced - EspPerformanceDay.blocked),
+    )
+    .where(
+        EspPerformanceDay.mailbox_provider == ALL_PROVIDERS,
+        EspPerformanceDay.day > bindparam("day"),
+    )
+    .group_by(EspPerformanceDay.esp)
+)
 
 
 def _reputation(rows: Mapping[str, EspPerformance], week: Figures, now: datetime) -> Reputation:

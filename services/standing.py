@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from config.esp_config import ESPS, EspConfig, EspName
@@ -19,7 +19,7 @@ from database.models import (
     EspState,
     QuotaWindow,
 )
-from database.upsert import add_to
+from database.upsert import add_to_each
 from services import brake_overrides
 from services.base import Account
 from services.brake import Override
@@ -100,7 +100,7 @@ def load(
     session: Session, configs: Mapping[EspName, EspConfig], now: datetime
 ) -> dict[EspName, Standing]:
     """The standing of every configured ESP, in six statements."""
-    states = {state.esp: state for state in session.scalars(select(EspState))}
+    states = {state.esp: state for state in session.scalars(_STATES)}
     used = _used(session, now)
     reputations = load_reputations(session, now)
     faults = blocks(session)
@@ -117,6 +117,9 @@ def load(
         )
         for esp, config in configs.items()
     }
+
+
+_STATES = select(EspState)
 
 
 def load_breaker(session: Session, esp: EspName) -> Breaker:
@@ -147,13 +150,9 @@ def save_account(session: Session, esp: EspName, account: Account, now: datetime
 
 def reserve_quota(session: Session, esp: EspName, n: int, hour: datetime) -> None:
     """Take `n` recipients from the buckets that `hour` lies in, or give them back (`n` < 0)."""
-    for window, starts_at in ((QuotaWindow.HOUR, hour), (QuotaWindow.MONTH, month_of(hour))):
-        add_to(
-            session,
-            EspQuota,
-            {"esp": esp, "window": window, "starts_at": starts_at},
-            {"used": n},
-        )
+    windows = ((QuotaWindow.HOUR, hour), (QuotaWindow.MONTH, month_of(hour)))
+    rows = [(esp, window, starts_at, n) for window, starts_at in windows]
+    add_to_each(session, EspQuota, ("esp", "window", "starts_at"), ("used",), rows)
 
 
 @dataclass(slots=True)
@@ -172,11 +171,8 @@ class _Used:
 
 
 def _used(session: Session, now: datetime) -> dict[EspName, _Used]:
-    rows = session.execute(
-        select(EspQuota.esp, EspQuota.window, EspQuota.starts_at, EspQuota.used).where(
-            EspQuota.starts_at >= min(month_of(now), hour_of(now) - DAY - HOUR)
-        )
-    )
+    since = min(month_of(now), hour_of(now) - DAY - HOUR)
+    rows = session.execute(_QUOTAS_SINCE, {"since": since})
     found: dict[EspName, _Used] = {}
     for esp, window, starts_at, used in rows:
         entry = found.setdefault(esp, _Used())
@@ -185,6 +181,11 @@ def _used(session: Session, now: datetime) -> dict[EspName, _Used]:
         elif starts_at == month_of(now):
             entry.month = used
     return found
+
+
+_QUOTAS_SINCE = select(EspQuota.esp, EspQuota.window, EspQuota.starts_at, EspQuota.used).where(
+    EspQuota.starts_at >= bindparam("since")
+)
 
 
 def _standing(

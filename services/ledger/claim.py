@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from config.esp_config import EspName
 from database.bulk import Bulk
@@ -44,7 +45,7 @@ from database.models import (
 )
 from list_manager import suppressed
 from services.ledger.confirmation import is_asked_for
-from services.ledger.counters import changed, move, tally
+from services.ledger.counters import changed, move, tally, tally_each
 from services.standing import hour_of, reserve_quota
 
 # The partial index is used only where the statement says the very words of its condition.
@@ -95,13 +96,15 @@ def claim(
     """Move up to `n` queued sends to `sending` under a new batch, with quota reserved.
 
     Rows whose person left meanwhile become `skipped`; those at mailbox providers that are
-    `closed` to this ESP stay queued. `None` when nothing was claimed.
+    `closed` to this ESP stay queued. `None` when nothing was claimed. Of `campaign`'s counters
+    `queued` is up to date afterwards.
     """
     rows = _next_in_queue(session, campaign, n, now, closed)
     free = [row for row in rows if row[-1] is None]
     left = _skip(session, campaign.id, [(row[0], row[-1]) for row in rows if row[-1] is not None])
     counters = {"queued": -len(rows), "sending": len(free), "skipped": left}
     move(session, campaign.id, now, counters)
+    set_committed_value(campaign, "queued", campaign.queued - len(rows))
     if not free:
         return None
     sends = [_send(row) for row in free]
@@ -115,10 +118,10 @@ def claim(
     )
     _take(session, batch, now, closed)
     reserve_quota(session, esp, len(sends), batch.quota_hour)
-    tally(session, campaign.id, TallyKind.CLAIMED, {esp.value: len(sends)})
-    refusers = Counter(row[-2] for row in free)
+    refusers = Counter([row[-2] for row in free])
     changes = {f"{one}>{esp}": count for one, count in refusers.items() if one not in (None, esp)}
-    tally(session, campaign.id, TallyKind.FAILOVER, changes)
+    kinds = {TallyKind.CLAIMED: {esp.value: len(sends)}, TallyKind.FAILOVER: changes}
+    tally_each(session, campaign.id, kinds)
     return batch
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import CursorResult, Table, Update, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from database.models import Campaign, CampaignTally, TallyKind
-from database.upsert import add_to
+from database.upsert import add_to_each
 
 _CAMPAIGNS = cast("Table", Campaign.__table__)
 
@@ -39,10 +39,17 @@ def _moved(counters: tuple[str, ...]) -> Update:
 
 def tally(session: Session, campaign_id: int, kind: TallyKind, by: Mapping[str, int]) -> None:
     """Add to the keyed counters of a campaign."""
-    for key, n in by.items():
-        if n:
-            primary_key = {"campaign_id": campaign_id, "kind": kind, "key": key}
-            add_to(session, CampaignTally, primary_key, {"n": n})
+    tally_each(session, campaign_id, {kind: by})
+
+
+def tally_each(
+    session: Session, campaign_id: int, by_kind: Mapping[TallyKind, Mapping[str, int]]
+) -> None:
+    """Add to keyed counters of several kinds."""
+    rows = [
+        (campaign_id, kind, key, n) for kind, by in by_kind.items() for key, n in by.items() if n
+    ]
+    add_to_each(session, CampaignTally, ("campaign_id", "kind", "key"), ("n",), rows)
 
 
 def tallies(session: Session, campaign_id: int, kind: TallyKind) -> dict[str, int]:

@@ -24,7 +24,7 @@ from database.upsert import add_to
 from list_manager import suppress
 from services.base import Outcome, SendResult
 from services.ledger.claim import ClaimedBatch, ClaimedSend, batch_sends
-from services.ledger.counters import changed, move, tally
+from services.ledger.counters import changed, move, tally, tally_each
 from services.reputation import ALL_PROVIDERS
 from services.standing import reserve_quota
 
@@ -54,30 +54,26 @@ def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: da
     moved = {
         status: _settle(session, batch, status, found, now) for status, found in by_status.items()
     }
-    ended = session.execute(
-        update(SendBatch)
-        .where(SendBatch.id == batch.id, SendBatch.state == BatchState.SENDING)
-        .values(
-            state=BatchState.UNKNOWN if SendStatus.UNKNOWN in by_status else BatchState.DONE,
-            accepted=SendBatch.accepted + moved.get(SendStatus.ACCEPTED, 0),
-            rejected=moved.get(SendStatus.REJECTED, 0),
-            unknown=moved.get(SendStatus.UNKNOWN, 0),
-            requeued=moved.get(SendStatus.QUEUED, 0),
-            http_status=outcome.http_status,
-            detail=outcome.detail,
-            finished_at=now,
-        )
-    )
-    if changed(ended) == 0:
+    said = {
+        "batch": batch.id,
+        "ended": BatchState.UNKNOWN if SendStatus.UNKNOWN in by_status else BatchState.DONE,
+        "taken": moved.get(SendStatus.ACCEPTED, 0),
+        "rejected": moved.get(SendStatus.REJECTED, 0),
+        "unknown": moved.get(SendStatus.UNKNOWN, 0),
+        "requeued": moved.get(SendStatus.QUEUED, 0),
+        "http_status": outcome.http_status,
+        "detail": outcome.detail,
+        "finished_at": now,
+    }
+    if changed(session.connection().execute(_END, said)) == 0:
         return False  # the sends did not move again either
     counters = {status.value: n for status, n in moved.items()}
     move(session, batch.campaign_id, now, {**counters, "sending": -sum(moved.values())})
-    accepted = {batch.esp.value: moved.get(SendStatus.ACCEPTED, 0)}
-    tally(session, batch.campaign_id, TallyKind.ACCEPTED, accepted)
-    if accepted[batch.esp.value]:
+    if accepted := moved.get(SendStatus.ACCEPTED, 0):
         taken = [send for send, _ in by_status[SendStatus.ACCEPTED]]
-        carried = _carried(session, batch, taken, accepted[batch.esp.value])
-        tally(session, batch.campaign_id, TallyKind.CARRIED, carried)
+        carried = _carried(session, batch, taken, accepted)
+        kinds = {TallyKind.ACCEPTED: {batch.esp.value: accepted}, TallyKind.CARRIED: carried}
+        tally_each(session, batch.campaign_id, kinds)
     _give_back_quota(session, batch, moved.get(SendStatus.QUEUED, 0))
     _suppress_inactive(session, batch, outcome.results, now)
     return True
@@ -161,6 +157,19 @@ def _by_status(batch: ClaimedBatch, results: Sequence[SendResult]) -> Mapping[Se
     return found
 
 
+_BATCHES = cast("Table", SendBatch.__table__)
+_END = (
+    update(_BATCHES)
+    .where(_BATCHES.c.id == bindparam("batch"), _BATCHES.c.state == BatchState.SENDING)
+    .values(
+        state=bindparam("ended"),
+        accepted=_BATCHES.c.accepted + bindparam("taken"),
+        **{
+            name: bindparam(name)
+            for name in ("rejected", "unknown", "requeued", "http_status", "detail", "finished_at")
+        },
+    )
+)
 _SENDS = cast("Table", EmailSend.__table__)
 _SETTLED = ("new_status", "why", "message_id", "at", "carrier", "refuser")
 _OF_BATCH = (
