@@ -71,7 +71,11 @@ def running(command: Sequence[str], environ: Mapping[str, str], port: int) -> It
 
 
 def ours(
-    database: Path, public_key: str, port: int, sendgrid_url: str = "http://127.0.0.1:9"
+    database: Path,
+    public_key: str,
+    port: int,
+    sendgrid_url: str = "http://127.0.0.1:9",
+    batch_size: int = 1000,
 ) -> tuple[list[str], dict[str, str]]:
     """`app.py` in live mode: command and environment."""
     return [sys.executable, "app.py"], live_environment(
@@ -80,7 +84,7 @@ def ours(
         SENDGRID_API_KEY="SG.a-key-for-benches",
         SENDGRID_BASE_URL=sendgrid_url,
         SENDGRID_WEBHOOK_PUBLIC_KEY=public_key,
-        SENDGRID_BATCH_SIZE="1000",
+        SENDGRID_BATCH_SIZE=str(batch_size),
     )
 
 

@@ -27,6 +27,7 @@ CALLS = {1: 100, 100: 20, 1000: 6}
 ROUNDS = 3
 CLIENTS = (1, 4)
 LATENCIES_MS = (0, 100)
+MAILS_A_CALL = (100, 1000)
 OURS, ORM, LIMIT = "ours", "orm", "limit"
 
 
@@ -168,20 +169,24 @@ def counters(path: Path) -> Row:
 
 def beside_a_campaign(folder: Path, people: int, size: int = 100) -> list[Row]:
     """Webhooks and a campaign to everybody, each alone and then both into one database: by one
-    process, whose threads share one core, and by two; at an ESP that answers at once or as ESPs do."""
+    process, whose threads share one core, and by two; at an ESP that answers at once or as ESPs
+    do; with as many mails a call as shipped, and as many as SendGrid takes."""
     rows = []
-    for processes, latency_ms in product((1, 2), LATENCIES_MS):
-        path = folder / f"{processes}-{latency_ms}.db"
+    for processes, latency_ms, mails in product((1, 2), LATENCIES_MS, MAILS_A_CALL):
+        path = folder / f"{processes}-{latency_ms}-{mails}.db"
         traffic = Traffic(build(path, people=people), people)
         with ExitStack() as stack:
             url = stack.enter_context(sink(latency_ms))
             ports = [free_port() for _ in range(processes)]
             servers = [
-                stack.enter_context(running(*ours(path, traffic.public_key, port, url), port))
+                stack.enter_context(
+                    running(*ours(path, traffic.public_key, port, url, mails), port)
+                )
                 for port in ports
             ]
             kept = _beside(servers, traffic, people, size)
-            rows += [{"processes": processes, "ESP's ms": latency_ms, **row} for row in kept]
+            said = {"processes": processes, "ESP's ms": latency_ms, "mails a call": mails}
+            rows += [{**said, **row} for row in kept]
     return rows
 
 
