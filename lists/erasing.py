@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Executable, delete, null, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from database.ledger_lock import lock_ledger
 from database.models import (
     Bounce,
     Campaign,
@@ -77,6 +78,7 @@ def erase(
     is not called back; what is queued is skipped when its turn comes.
     """
     who, key = email_hash(hash_key, address.key), address.key
+    lock_ledger(session, alone=False)
     # Sends first, as whoever records an outcome locks them before campaigns and people. Then
     # plans, so that none adds the person after we looked.
     _lock(session, EmailSend.id, sends_of(session, key))

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from database.ledger_lock import lock_ledger
 from database.models import Campaign, EmailSend, SuppressionReason
 from lists.suppression import NewSuppression, find_people, suppress_all
 from utils.tokens import NOBODY_LINK, UnsubscribeLink
@@ -67,6 +68,7 @@ def _count_for_campaigns(session: Session, links: Sequence[UnsubscribeLink]) -> 
     said = {(link.send_id, link.subscriber_id) for link in links if link.send_id}
     if not said:
         return
+    lock_ledger(session, alone=False)
     sends = select(EmailSend.id, EmailSend.subscriber_id, EmailSend.campaign_id).where(
         EmailSend.id.in_(sorted({send for send, _ in said})), EmailSend.unsubscribed.is_(False)
     )
