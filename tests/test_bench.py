@@ -1,11 +1,14 @@
 """The benchmarks run to their end, and what they compare comes to the same."""
 
+import http.client
+import sys
 from itertools import product
 from pathlib import Path
 
 import pytest
 
 from bench import dns, keeping, stats, webhooks
+from bench.campaign.esp import running_sink
 from bench.importing import bare, ours, verdicts, write_file
 
 
@@ -59,3 +62,38 @@ def test_what_keeping_costs_is_measured_beside_the_claim_and_the_writes() -> Non
         ["claim", "mark", "mark, fsync'd each time"],
         ["nothing", "cli.py backup", "VACUUM INTO, unverified"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "answer"),
+    [
+        ("/v3/mail/send", b'{"personalizations":[{"to":[1]},{"to": [2]}]}', 202, b""),
+        (
+            "/email/batch",
+            rb'[{"To":"a@b.c"},{"To": "\"A\" <d@e.f>"}]',
+            200,
+            rb'[{"ErrorCode":0,"Message":"OK","MessageID":"sink1","To":"a@b.c"},'
+            rb'{"ErrorCode":0,"Message":"OK","MessageID":"sink2","To":"\"A\" <d@e.f>"}]',
+        ),
+        (
+            "/v2/email/outbound-bulk-emails",
+            b'[{"Destination":1},{"Destination":2}]',
+            200,
+            b'{"BulkEmailEntryResults":[{"Status":"SUCCESS","MessageId":"sink1"},'
+            b'{"Status":"SUCCESS","MessageId":"sink2"}]}',
+        ),
+    ],
+)
+def test_the_sink_counts_the_mails_of_each_esp_and_gives_each_an_id(
+    path: str, body: bytes, status: int, answer: bytes
+) -> None:
+    with running_sink(sys.executable, latency_ms=1) as sink:
+        connection = http.client.HTTPConnection("127.0.0.1", sink.port, timeout=10)
+        connection.request("POST", path, body)
+        answered = connection.getresponse()
+        assert (answered.status, answered.read()) == (status, answer)
+        connection.close()
+        counted = {"calls": 1, "messages": 2, "bytes": len(body), "connections": 1}
+        assert (sink.counts(), sink.ask("GET", "/body")) == (counted, body)
+        sink.reset()
+        assert sink.counts() == dict.fromkeys(counted, 0)
