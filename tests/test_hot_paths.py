@@ -18,6 +18,7 @@ from list_manager import import_csv
 from services.base import Outcome, SendResult
 from services.event_recorder import record_events
 from services.events import Event, EventKind
+from services.ledger import plan
 from services.mailing import Identity, Mailing
 from tests.conftest import NOW
 from tests.ledgers import HASH_KEY, Ledgers
@@ -156,9 +157,10 @@ def test_no_object_is_made_for_a_mail_an_event_or_a_person(
 
 @pytest.mark.parametrize("what", ["plan", "send", "record"])
 def test_the_database_works_eight_times_as_much_for_eight_times_the_people(
-    tmp_path: Path, what: str
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wrong index is not seen at 1,000 people, and never ends at 1,000,000."""
+    monkeypatch.setattr(plan, "IDS_PER_CHUNK", 500)
     few, many = (_work(tmp_path, people)[what] for people in (1_000, 8_000))
     assert 7 * few < many < 9 * few
 
