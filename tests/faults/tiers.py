@@ -29,6 +29,10 @@ class Tier:
     """With three kills in each; as many again where a PostgreSQL answers."""
     backups: int
     """Of each three one whose server is killed meanwhile, and one that is killed itself."""
+    postgres_stops: int
+    """Every third with a kill of the server while the database is away."""
+    disk_failures: int
+    """Of fsync and of writes, in turn, from a moment on or for a while."""
     webhooks: int
     """Different events, told twice or more."""
     test_takes_s: int
@@ -45,6 +49,8 @@ SHORT = Tier(
     clock_campaigns=3,
     two_sender_campaigns=1,
     backups=3,
+    postgres_stops=2,
+    disk_failures=2,
     webhooks=3_000,
     test_takes_s=120,
 )
@@ -59,6 +65,8 @@ LONG = Tier(
     clock_campaigns=100,
     two_sender_campaigns=40,
     backups=60,
+    postgres_stops=20,
+    disk_failures=20,
     webhooks=100_000,
     test_takes_s=2_700,
 )
