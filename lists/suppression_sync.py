@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -97,7 +97,7 @@ class Lift:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifts:
     people: tuple[Lift, ...]
-    """In the order of the rows."""
+    """In the order in which they are to be released."""
     through: int
     """The last row of `suppressions` that this covers."""
 
@@ -192,14 +192,22 @@ def next_round(session: Session, esp: EspName, after: int, now: datetime) -> Rou
     return Round(people=tuple((email, gravest[who]) for email, who in people), through=through)
 
 
-def released_through(session: Session, esp: EspName) -> int:
-    """The last row of `suppressions` up to which this ESP's list let go of people; 0: none."""
-    found = select(EspState.suppressions_released_through).where(EspState.esp == esp)
-    return session.scalar(found) or 0
+def released(session: Session, esp: EspName) -> tuple[int, list[int]]:
+    """The last row of `suppressions` up to which this ESP was asked to let go of people (0:
+    none), and those among them with which it failed."""
+    state = session.get(EspState, esp)
+    if state is None:
+        return 0, []
+    return state.suppressions_released_through, state.suppressions_unreleased
 
 
-def note_released(session: Session, esp: EspName, through: int) -> None:
-    _note(session, esp, suppressions_released_through=through)
+def note_released(session: Session, esp: EspName, through: int, failed: Sequence[int]) -> None:
+    _note(
+        session,
+        esp,
+        suppressions_released_through=through,
+        suppressions_unreleased=list(failed),
+    )
 
 
 def next_lifts(session: Session, after: int, now: datetime) -> Lifts | None:
@@ -209,25 +217,33 @@ def next_lifts(session: Session, after: int, now: datetime) -> Lifts | None:
     through = _through(session, after, now)
     if through is None:
         return None
+    rows = _lifted(session, Suppression.id > after, Suppression.id <= through)
+    return Lifts(people=_to_release(session, sorted(rows)), through=through)
+
+
+def lifts_again(session: Session, rows: Sequence[int], through: int) -> Lifts:
+    """Who of those that confirmed by `rows` is still to be released, in their order."""
+    order = {row: place for place, row in enumerate(rows)}
+    found = [pair for some in _slices(rows) for pair in _lifted(session, Suppression.id.in_(some))]
+    found.sort(key=lambda pair: order[pair[0]])
+    return Lifts(people=_to_release(session, found), through=through)
+
+
+def _lifted(session: Session, *which: ColumnElement[bool]) -> list[tuple[int, bytes]]:
+    """Each person once, by the last of these rows that lifts."""
     rows = session.execute(
         select(func.max(Suppression.id), Suppression.email_hash)
-        .where(
-            Suppression.id > after,
-            Suppression.id <= through,
-            Suppression.reason == SuppressionReason.LIFTED,
-        )
+        .where(*which, Suppression.reason == SuppressionReason.LIFTED)
         .group_by(Suppression.email_hash)
-        .order_by(func.max(Suppression.id))
-    ).all()
+    )
+    return [(row, who) for row, who in rows]
+
+
+def _to_release(session: Session, rows: Sequence[tuple[int, bytes]]) -> tuple[Lift, ...]:
     hashes = [who for _, who in rows]
     held, emails = _held_for_good(session, hashes), _emails(session, hashes)
-    return Lifts(
-        people=tuple(
-            Lift(row=row, address=emails[who])
-            for row, who in rows
-            if who in emails and who not in held
-        ),
-        through=through,
+    return tuple(
+        Lift(row=row, address=emails[who]) for row, who in rows if who in emails and who not in held
     )
 
 

@@ -19,7 +19,7 @@ from services.system import System
 CHUNK = 500
 """Entries in one transaction, addresses in one push."""
 MOST_FAILURES = 3
-"""Of people to be released: then it is the ESP that fails, and not one address."""
+"""In a row, of people to be released: then it is the ESP that fails, not their addresses."""
 
 Progress = Callable[[EspName, int], None]
 """Told the ESP and how many entries of it are done so far."""
@@ -83,27 +83,38 @@ def release(system: System, config: EspConfig) -> Iterator[Release]:
     """Take everybody off the ESP's list who confirmed since the last time, one by one.
 
     It is pulled from first: who left by way of the ESP after they confirmed stays there, also
-    when its webhook never came. Whoever fails is tried again the next time, and so are all
-    who come after them.
+    when its webhook never came. Whoever fails is tried again the next time, after all who are
+    new, and holds up nobody; `MOST_FAILURES` in a row end the pass.
     """
-    failed: list[int] = []
     with system.database.read() as session:
-        after = sync.released_through(session, config.name)
-    while len(failed) < MOST_FAILURES and (lifts := _next_lifts(system, after)) is not None:
+        through, waiting = sync.released(session, config.name)
+    failed: list[int] = []
+    in_a_row = 0
+    while in_a_row < MOST_FAILURES and (lifts := _next_lifts(system, through, waiting)) is not None:
         if lifts.people:
             pulled = _pull(system, config, full=False, progress=None)
             if pulled.error is not None:
                 yield Release(row=lifts.people[0].row, error=pulled.error)
                 return
-            lifts = _next_lifts(system, after) or lifts
+            lifts = _next_lifts(system, through, waiting) or lifts
+        is_again, done_through = lifts.through == through, lifts.through
+        if is_again:  # of the others nobody is to be released any more
+            waiting = [lift.row for lift in lifts.people]
         for told in _released(config, lifts.people):
             yield told
-            failed += [told.row] if told.error is not None else []
-            if len(failed) == MOST_FAILURES:
+            if is_again:
+                waiting.remove(told.row)
+            if told.error is None:
+                in_a_row = 0
+                continue
+            failed.append(told.row)
+            in_a_row += 1
+            if in_a_row == MOST_FAILURES:
+                done_through = max(through, told.row)
                 break
-        after = lifts.through
+        through = done_through
         with system.database.write() as session:
-            sync.note_released(session, config.name, failed[0] - 1 if failed else after)
+            sync.note_released(session, config.name, through, [*waiting, *failed])
 
 
 def _released(config: EspConfig, people: Sequence[sync.Lift]) -> Iterator[Release]:
@@ -117,9 +128,13 @@ def _released(config: EspConfig, people: Sequence[sync.Lift]) -> Iterator[Releas
             yield Release(row=lift.row, error=error.reason)
 
 
-def _next_lifts(system: System, after: int) -> sync.Lifts | None:
+def _next_lifts(system: System, after: int, waiting: Sequence[int]) -> sync.Lifts | None:
+    """Who is new, or else who waits since an earlier pass."""
     with system.database.read() as session:
-        return sync.next_lifts(session, after, system.clock())
+        new = sync.next_lifts(session, after, system.clock())
+        if new is None and waiting:
+            return sync.lifts_again(session, waiting, through=after)
+        return new
 
 
 def _configs(system: System, only: EspName | None) -> Iterator[EspConfig]:

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import select
 
 from config.esp_config import EspName
-from database.models import EspState, Subscriber, Suppression, SuppressionReason
+from database.models import Subscriber, Suppression, SuppressionReason
 from list_manager import erase, find_traces, suppress, suppression_of
 from lists.opt_ins import Verdict
-from lists.suppression_sync import Lift, Lifts, Taken, next_lifts
+from lists.suppression_sync import Lift, Lifts, Taken, next_lifts, note_released, released
 from services.adapters import build_adapter
 from services.base import Outcome
 from services.housekeeping import RELEASE_AGAIN_AFTER, Housekeeper
@@ -76,11 +76,10 @@ def lift_rows(system: System) -> list[int]:
         return list(session.scalars(select(Suppression.id).where(lifted).order_by(Suppression.id)))
 
 
-def released_through(system: System, esp: EspName) -> int | None:
+def noted(system: System, esp: EspName) -> tuple[int, list[int]]:
+    """How far it came, and whom it could not let go of."""
     with system.database.read() as session:
-        return session.scalar(
-            select(EspState.suppressions_released_through).where(EspState.esp == esp)
-        )
+        return released(session, esp)
 
 
 def test_who_confirmed_is_off_every_list_by_the_next_pass_and_nobody_else(
@@ -318,40 +317,109 @@ def failing(system: System) -> Iterator[set[str]]:
         yield addresses
 
 
-def test_one_address_that_fails_holds_up_nobody(system: System, failing: set[str]) -> None:
-    for address in (ANN, BOB, CY):
+def confirmed(system: System, n: int) -> dict[str, int]:
+    """So many came back; the row that lifts each."""
+    people = [f"p{n}@example.net" for n in range(n)]
+    for address in people:
         add(system.database, address)
         hold(system, address)
-    come_back(system, ANN, BOB, CY)
-    ann, bob, cy = lift_rows(system)
-    others = [Release(row=row, became=Released()) for row in (bob, cy)]
-    failing.add(ANN)
-    for _ in range(2):
-        assert list(release(system, system.esps[SES])) == [
-            Release(row=ann, error="500: Internal Server Error"),
-            *others,
-        ]
-    assert released_through(system, SES) == ann - 1
-    failing.clear()
+    come_back(system, *people)
+    return dict(zip(people, lift_rows(system), strict=True))
+
+
+def released_now(system: System) -> list[tuple[int, bool]]:
+    """What one pass tells of SES: the rows in order, and whether each is released."""
+    return [(told.row, told.error is None) for told in release(system, system.esps[SES])]
+
+
+def test_one_address_that_fails_holds_up_nobody_and_is_tried_again_last(
+    system: System, failing: set[str]
+) -> None:
+    rows = list(confirmed(system, 3).values())
+    failing.add("p0@example.net")
     assert list(release(system, system.esps[SES])) == [
-        Release(row=ann, became=Released()),
-        *others,
+        Release(row=rows[0], error="500: Internal Server Error"),
+        *(Release(row=row, became=Released()) for row in rows[1:]),
     ]
-    assert list(release(system, system.esps[SES])) == []
+    assert noted(system, SES) == (rows[-1], [rows[0]])
+    come_back_as_well(system, CY)
+    assert released_now(system) == [(lift_rows(system)[-1], True), (rows[0], False)]
+    failing.clear()
+    assert released_now(system) == [(rows[0], True)]
+    assert noted(system, SES)[1] == []
+    assert released_now(system) == []
+
+
+def come_back_as_well(system: System, address: str) -> None:
+    add(system.database, address)
+    hold(system, address)
+    come_back(system, address)
+
+
+def test_addresses_that_always_fail_hold_up_nobody_however_many_they_are(
+    system: System, failing: set[str]
+) -> None:
+    """Each pass goes on behind the last one, with those that are new and those that failed."""
+    people = confirmed(system, 2 * MOST_FAILURES + 1)
+    rows = list(people.values())
+    bad, good = rows[:-1], rows[-1]
+    failing.update(list(people)[:-1])
+    first, second = bad[:MOST_FAILURES], bad[MOST_FAILURES:]
+    failures = [[(row, False) for row in part] for part in (first, second)]
+    assert released_now(system) == failures[0]
+    assert released_now(system) == failures[1]
+    assert released_now(system) == [(good, True), *failures[0]]
+    assert noted(system, SES) == (good, [*second, *first])
+    assert released_now(system) == failures[1]
+    assert noted(system, SES) == (good, [*first, *second])
+
+
+def test_only_failures_in_a_row_stop_a_pass(system: System, failing: set[str]) -> None:
+    people = confirmed(system, 4 * MOST_FAILURES)
+    failing.update(list(people)[::2])
+    rows = list(people.values())
+    told = released_now(system)
+    assert told[: len(rows)] == [(row, n % 2 == 1) for n, row in enumerate(rows)]
+    assert noted(system, SES) == (rows[-1], rows[::2])
 
 
 def test_an_esp_that_fails_for_several_is_not_asked_for_everybody(
     system: System, failing: set[str]
 ) -> None:
-    people = [f"p{n}@example.net" for n in range(MOST_FAILURES + 2)]
-    for address in people:
-        add(system.database, address)
-        hold(system, address)
-    come_back(system, *people)
+    people = confirmed(system, MOST_FAILURES + 2)
     failing.update(people)
-    told = list(release(system, system.esps[SES]))
-    assert [one.row for one in told] == lift_rows(system)[:MOST_FAILURES]
-    assert released_through(system, SES) == told[0].row - 1
+    rows = list(people.values())[:MOST_FAILURES]
+    assert released_now(system) == [(row, False) for row in rows]
+    assert noted(system, SES) == (rows[-1], rows)
+
+
+@pytest.mark.parametrize("since", [leave, be_erased])
+def test_who_failed_and_is_not_to_be_released_any_more_is_forgotten(
+    system: System, failing: set[str], since: Any
+) -> None:
+    come_back_as_well(system, ANN)
+    failing.add(ANN)
+    [(ann, _)] = released_now(system)
+    assert noted(system, SES) == (ann, [ann])
+    since(system)
+    assert released_now(system) == []
+    assert noted(system, SES)[1] == []
+
+
+def test_who_failed_and_left_by_way_of_the_esp_stays_on_its_list(
+    system: System, simulator: Simulator, clock: Clock
+) -> None:
+    person = "unsubscribe@example.net"
+    add(system.database, person)
+    hold(system, person)
+    come_back(system, person)
+    [row] = lift_rows(system)
+    with system.database.write() as session:
+        note_released(session, SENDGRID, row, [row])
+    clock.forward(days=30)
+    mail(simulator, SENDGRID, person)
+    assert list(release(system, system.esps[SENDGRID])) == []
+    assert set(on_list(system, SENDGRID)) == {person}
 
 
 def test_a_pass_that_is_cut_short_is_made_again(system: System) -> None:

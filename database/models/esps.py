@@ -7,7 +7,7 @@ from sqlalchemy import Date, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from config.esp_config import EspName
-from database.models.base import Base, Counter, stored_by_value
+from database.models.base import Base, Counter, Json, stored_by_value
 
 
 class BreakerState(StrEnum):
@@ -59,6 +59,10 @@ class EspState(Base):
     """The last row of our `suppressions` that its own list has."""
     suppressions_released_through: Mapped[Counter]
     """The last row of our `suppressions` up to which its own list lets go who confirmed."""
+    suppressions_unreleased: Mapped[list[int]] = mapped_column(
+        Json, default=list, server_default="[]"
+    )
+    """Those of these rows with which that failed, in the order in which they are tried again."""
 
 
 class EspQuota(Base):
