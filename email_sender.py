@@ -94,7 +94,8 @@ class CampaignEngine:
         self._wait_until = 0.0
         self._uncalled: set[int] = set()
         """Batches claimed in a commit that is not known to have happened: never called."""
-        self._cannot_write = False
+        self.cannot_write = False
+        """Whether the last step could not be recorded; it is tried again."""
         self.fault: str | None = None
         """Why it stopped by itself, in words for a person; the log has the cause."""
         self._wake = threading.Event()
@@ -172,13 +173,13 @@ class CampaignEngine:
                 self._take_over()
             pause = self._step()
         except CANNOT_WRITE:
-            if not self._cannot_write:
+            if not self.cannot_write:
                 log.exception("the ledger cannot be written; what ESPs answered is kept")
-            self._cannot_write = True
+            self.cannot_write = True
             return RETRY_DATABASE_S
-        if self._cannot_write:
+        if self.cannot_write:
             log.warning("the ledger can be written again")
-        self._cannot_write = False
+        self.cannot_write = False
         return pause
 
     def _take_over(self) -> None:

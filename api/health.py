@@ -36,6 +36,10 @@ def readyz() -> dict[str, str | None]:
     system = the_system()
     if system.engine is not None and system.engine.fault is not None:
         raise Problem("unavailable", f"{system.engine.fault[0].upper()}{system.engine.fault[1:]}.")
+    if system.engine is not None and system.engine.cannot_write:
+        raise Problem(
+            "unavailable", "The database cannot be written to: a step of the engine failed."
+        )
     try:
         with system.database.write() as session:
             # Takes the writer's turn and reads the file, but changes nothing.

@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, insert
+from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from api.waiting import MOST_WAITING, places, wait_seconds
@@ -316,6 +317,25 @@ def test_a_fault_of_our_own_answers_those_who_wait_and_refuses_new_ones(
         assert "fault of its own and stopped" in problem(response)["detail"]
     assert at.call("GET", "/healthz", headers={}).status_code == 200
     assert len(at.get("/campaigns")["campaigns"]) == 1
+
+
+def test_readyz_says_it_while_the_engine_cannot_write(
+    at: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which a disk may refuse that still gives a transaction its turn."""
+
+    def full(*_: object) -> None:
+        raise OperationalError("INSERT", None, Exception("disk I/O error"))
+
+    def ready() -> int:
+        return at.call("GET", "/readyz", headers={}).status_code
+
+    at.ledgers.add_people(1)
+    with monkeypatch.context() as failing:
+        failing.setattr(campaign_step, "running", full)
+        at.send(headers={"Prefer": "wait=0"})
+        at.until(lambda: ready() == 503)
+    at.until(lambda: ready() == 200)
 
 
 # Bodies

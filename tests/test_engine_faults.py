@@ -81,7 +81,7 @@ def test_a_commit_that_fails_loses_nothing_and_sends_nothing_twice(
     with trouble(at.database, step, landed=landed) as made:
         engine = at.start()
         sent_once(at, at.send(), 60)
-        until(at, lambda: not engine._cannot_write)
+        until(at, lambda: not engine.cannot_write)
     assert made.failed == (1 if landed and step == "finish" else 2)
     words = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert "the ledger cannot be written; what ESPs answered is kept" in words
@@ -123,7 +123,7 @@ def test_a_locked_database_is_waited_for_from_the_start_on(at: Rig) -> None:
     with closing(sqlite3.connect(str(at.database.path), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         engine = at.start()
-        until(at, lambda: engine._cannot_write)
+        until(at, lambda: engine.cannot_write)
         assert not engine.may_send
     sent_once(at, at.wait(campaign), 30)
 
@@ -138,7 +138,7 @@ def test_answers_that_come_while_the_database_is_locked_are_recorded_later(at: R
     until(at, lambda: at.simulator.accepted()[SENDGRID] == 30)
     with closing(sqlite3.connect(str(at.database.path), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        until(at, lambda: engine._cannot_write)
+        until(at, lambda: engine.cannot_write)
         assert at.report(campaign)["counts"]["sending"] == 30
     sent_once(at, at.wait(campaign), 30)
 
@@ -150,7 +150,7 @@ def test_a_full_disk_is_waited_for(at: Rig) -> None:
     _patience(at, f"max_page_count={pages}")
     engine = at.start()
     campaign = at.create(subject="x")
-    until(at, lambda: engine._cannot_write)
+    until(at, lambda: engine.cannot_write)
     assert at.report(campaign)["counts"]["accepted"] == 0
     _patience(at, "max_page_count=1000000")
     sent_once(at, at.wait(campaign), 300)

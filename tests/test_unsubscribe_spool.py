@@ -552,7 +552,7 @@ def test_nobody_is_claimed_while_the_spool_cannot_be_read(at: Rig) -> None:
     spool_file(at.database).mkdir()
     engine = at.start()
     campaign = at.create()
-    until(at, lambda: engine._cannot_write)
+    until(at, lambda: engine.cannot_write)
     assert sum(at.simulator.accepted().values()) == 0
     spool_file(at.database).rmdir()
     put(at.database, person(at, 3))
