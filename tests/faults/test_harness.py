@@ -99,6 +99,35 @@ def test_a_mail_later_than_a_call_may_last_after_leaving_is_a_fault(
     assert kinds(ledger(CY_LEFT), [*HAPPENED, late]) == kind
 
 
+BOB_IS = """UPDATE email_sends SET status = '{0}' WHERE id = 2;
+    UPDATE campaigns SET status = 'sending', unknown = 1, {0} = 1"""
+LATER = timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("change", "taken", "kind"),
+    [
+        (CY_LEFT, HAPPENED, set()),
+        (CY_LEFT + BOB_IS.format("sending"), HAPPENED, set()),
+        (CY_LEFT + BOB_IS.format("queued"), [ANN, replace(BOB, at=NOON + LATER)], set()),
+        (CY_LEFT, [*HAPPENED, replace(ANN, subject="next", at=NOON + LATER)], set()),
+        (CY_LEFT + BOB_IS.format("queued"), HAPPENED, {"phantom"}),
+        (CY_LEFT, [*HAPPENED, replace(ANN, subject="next")], {"phantom"}),
+        (CY_LEFT, [BOB], {"lost"}),
+        (CY_LEFT + "UPDATE campaigns SET accepted = 2", HAPPENED, {"count"}),
+        ("", HAPPENED, {"revived"}),
+        (CY_LEFT.replace(" 12:", " 11:"), [*HAPPENED, replace(BOB, recipient="cy@a.net")], {"unwanted"}),
+    ],
+)  # fmt: skip
+def test_a_copy_is_held_to_what_had_happened_by_its_moment(
+    change: str, taken: list[Taken], kind: set[str]
+) -> None:
+    """A campaign may be under way in it, and what came later is not its business."""
+    at = NOON + LATER / 2
+    found = oracle.examine_as_of(ledger(change), taken, at, {"cy@a.net"})
+    assert {fault.kind for fault in found} == kind
+
+
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
