@@ -2,13 +2,16 @@
 
 import http.client
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
 
 from bench import dns, keeping, stats, webhooks
+from bench.campaign import run as campaign
 from bench.campaign.esp import running_sink
+from bench.campaign.goals import Setting, judged
 from bench.importing import bare, ours, verdicts, write_file
 
 
@@ -97,3 +100,25 @@ def test_the_sink_counts_the_mails_of_each_esp_and_gives_each_an_id(
         assert (sink.counts(), sink.ask("GET", "/body")) == (counted, body)
         sink.reset()
         assert sink.counts() == dict.fromkeys(counted, 0)
+
+
+@pytest.mark.parametrize("esp", campaign.SIDES)
+def test_each_side_sends_a_campaign_that_the_sink_and_the_ledger_count(esp: str) -> None:
+    setting = Setting(esp=esp, people=100, latency_ms=5, workers=2, batch=20)
+    [rows] = campaign.run(setting, rounds=1, peers_python=None).values()
+    assert [row["side"] for row in rows] == [one for one in campaign.SIDES[esp] if one != "anymail"]
+    ours, wire = rows[:2]
+    assert ours["connections"] <= 2
+    # The wire carries what ours did; ports and ids differ by a digit or two.
+    assert abs(ours["bytes/mail"] - wire["bytes/mail"]) < 10
+    assert all(row["s"] and row["CPU µs/mail"] and row["peak MB"] > 10 for row in rows[1:])
+
+
+def test_a_goal_is_judged_in_runs_of_its_kind_only() -> None:
+    setting = Setting(esp="sendgrid", people=100_000, latency_ms=100, workers=8, batch=1000)
+    rates = {"ours": 90.0, "wire": 100.0, "anymail": 10.0}
+    assert [tuple(row.values()) for row in judged(setting, rates)] == [
+        ("ours >= 10 x anymail", 9.0, "no"),
+        ("ours >= 0.85 x wire", 0.9, "yes"),
+    ]
+    assert judged(replace(setting, people=10_000), rates) == []
