@@ -71,9 +71,8 @@ def restore(file: Path) -> None:
         backups.verify(file)
         if not lock.try_acquire():
             raise InUse
-        kept = backups.set_aside(path, datetime.now(UTC))
-        guard.hold(f"was restored from {file.name}")
-        backups.put_back(file, path)
+        why = f"was restored from {file.name}"
+        kept = backups.put_back(file, path, datetime.now(UTC), hold=lambda: guard.hold(why))
     except NotABackup as error:
         raise click.ClickException(f"{file} cannot be restored: {error}") from error
     except InUse as error:

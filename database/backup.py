@@ -8,14 +8,15 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 _STAMP = "%Y%m%d-%H%M%S"
-_BESIDE = ("", "-wal", "-shm")
+_PARTS = ("", "-wal", "-shm", "-journal")
 """What a SQLite database consists of while it is open, or after a crash."""
 
 
@@ -44,10 +45,8 @@ def back_up(database: Path, folder: Path, now: datetime) -> Backup:
     `OSError` or `sqlite3.Error` if it cannot be made.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{database.stem}-{now.strftime(_STAMP)}.db"
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    path, part = _begun(folder / f"{database.stem}-{now.strftime(_STAMP)}", ".db")
     try:
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with _opened(database) as source, closing(sqlite3.connect(part)) as copy:
             source.execute("BEGIN")
             counted = _counted(source)
@@ -82,41 +81,77 @@ def verify(backup: Path) -> dict[str, int]:
 
 def rotate(folder: Path, database: Path, keep: int) -> list[Path]:
     """Remove all but the `keep` newest backups of this database; which ones went."""
-    name = re.compile(re.escape(database.stem) + r"-\d{8}-\d{6}\.db")
-    backups = sorted(path for path in folder.iterdir() if name.fullmatch(path.name))
-    gone = backups[: max(len(backups) - keep, 0)]
+    name = re.compile(re.escape(database.stem) + r"-(\d{8}-\d{6})(?:-(\d+))?\.db")
+    found = [(name.fullmatch(path.name), path) for path in folder.iterdir()]
+    backups = sorted((match[1], int(match[2] or 1), path) for match, path in found if match)
+    gone = [path for _, _, path in backups[: max(len(backups) - keep, 0)]]
     for path in gone:
         path.unlink()
     return gone
 
 
-def set_aside(database: Path, now: datetime) -> Path | None:
-    """Rename the database, if there is one; its new name.
+def put_back(
+    backup: Path, database: Path, now: datetime, *, hold: Callable[[], None]
+) -> Path | None:
+    """Make a verified backup the database; the name under which the one before is kept, if
+    there was one.
 
-    Raises `InUse`, with nothing changed, when a process has it open.
+    `hold` must see to it, on disk, that nothing is sent from what is in this place from then
+    on: it is called before anything there is changed, so that a kill at any moment leaves the
+    database as it was, or what sends nothing; call it again then. Only the holder of the
+    sender lock may. Raises `InUse`, with nothing changed, when a process has the database open.
     """
-    if not database.exists():
-        return None
-    _close(database)
-    kept = database.with_name(f"{database.name}.before-restore-{now.strftime(_STAMP)}")
-    for end in _BESIDE:
-        path = Path(f"{database}{end}")
-        if path.exists():
-            path.rename(f"{kept}{end}")
-    return kept
-
-
-def put_back(backup: Path, database: Path) -> None:
-    """Make a verified backup the database, where there is none."""
-    part = database.with_name(f"{database.name}.{os.getpid()}.part")
+    part = database.with_name(f"{database.name}.restored.part")
+    part.unlink(missing_ok=True)  # of one that was killed
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         shutil.copyfile(backup, part)
         _on_disk(part)
+        if database.exists():
+            _close(database)
+        hold()
+        kept = _set_aside(database, now)
         part.rename(database)
         _on_disk(database.parent)
     finally:
         part.unlink(missing_ok=True)
+    return kept
+
+
+def _begun(path: Path, ending: str) -> tuple[Path, Path]:
+    """A name like this one that no backup has, and the empty file that becomes it: who has
+    made that file has the name."""
+    for name in _numbered(path, ending):
+        part = name.with_name(f"{name.name}.part")
+        try:
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            continue
+        if not name.exists():
+            return name, part
+        part.unlink()
+    raise AssertionError("numbers do not end")
+
+
+def _numbered(path: Path, ending: str = "") -> Iterator[Path]:
+    yield Path(f"{path}{ending}")
+    for number in count(2):
+        yield Path(f"{path}-{number}{ending}")
+
+
+def _set_aside(database: Path, now: datetime) -> Path | None:
+    """Rename what is left of a database. Its file goes first, and brings its name: a log that
+    stayed would be taken for one of the next database in this place."""
+    there = [end for end in _PARTS if Path(f"{database}{end}").exists()]
+    stamped = database.with_name(f"{database.name}.before-restore-{now.strftime(_STAMP)}")
+    kept = next(
+        name
+        for name in _numbered(stamped)
+        if not any(Path(f"{name}{end}").exists() for end in _PARTS)
+    )
+    for end in there:
+        Path(f"{database}{end}").rename(f"{kept}{end}")
+    return kept if "" in there else None
 
 
 def _close(database: Path) -> None:

@@ -2,18 +2,23 @@
 
 import json
 import os
+import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import update
 
 from cli import cli
-from database.backup import InUse, NotABackup, back_up, put_back, rotate, set_aside, verify
+from database.backup import InUse, NotABackup, back_up, put_back, rotate, verify
 from database.migrate import migrate
 from database.models import Installation
+from database.restore_guard import RestoreGuard
 from database.session import Database
 from tests.conftest import NOW
 from tests.environment import API_KEY, SECRET_KEY
@@ -105,15 +110,60 @@ def test_rotation_removes_the_oldest_of_this_database_and_nothing_else(folder: P
     assert rotate(folder, Path("data/email.db"), 2) == []
 
 
+def test_two_backups_of_one_second_are_two(
+    database: Database, installed: Path, folder: Path
+) -> None:
+    made = []
+    for name in ("first", "second", "third"):
+        rename(database, name)
+        made.append(back_up(installed, folder, NOW).path)
+    assert [path.name for path in made] == [
+        "email-20261124-120000.db",
+        "email-20261124-120000-2.db",
+        "email-20261124-120000-3.db",
+    ]
+    assert [identity(path) for path in made] == ["first", "second", "third"]
+    assert rotate(folder, installed, 2) == made[:1]
+    assert rotate(folder, installed, 1) == made[1:2]
+
+
+def test_a_backup_under_way_has_its_name_to_itself(installed: Path, folder: Path) -> None:
+    folder.mkdir()
+    other = folder / "email-20261124-120000.db.part"
+    other.touch()
+    assert back_up(installed, folder, NOW).path.name == "email-20261124-120000-2.db"
+    assert other.exists()
+
+
+# putting one back
+
+
+def held_nothing() -> None:
+    """What a restore asks of the mark, where a test does not care for it."""
+
+
 def test_what_a_restore_replaces_is_kept(database: Database, installed: Path, folder: Path) -> None:
     made = back_up(installed, folder, NOW)
     rename(database, "later")
     database.close()
-    kept = set_aside(installed, NOW)
+    kept = put_back(made.path, installed, NOW, hold=held_nothing)
     assert kept is not None
-    put_back(made.path, installed)
     assert (identity(kept), identity(installed)) == ("later", identity(made.path))
     assert installed.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_two_restores_of_one_second_replace_is_kept_twice(
+    database: Database, installed: Path, folder: Path
+) -> None:
+    rename(database, "backup")
+    made = back_up(installed, folder, NOW)
+    rename(database, "later")
+    database.close()
+    kept = [put_back(made.path, installed, NOW, hold=held_nothing) for _ in range(2)]
+    assert [(path.name, identity(path)) for path in kept if path] == [
+        ("email.db.before-restore-20261124-120000", "later"),
+        ("email.db.before-restore-20261124-120000-2", "backup"),
+    ]
 
 
 def test_a_restore_replaces_a_broken_database_and_a_missing_one(
@@ -122,24 +172,99 @@ def test_a_restore_replaces_a_broken_database_and_a_missing_one(
     made = back_up(installed, folder, NOW)
     database.close()
     installed.write_bytes(BROKEN)
-    kept = set_aside(installed, NOW)
+    kept = put_back(made.path, installed, NOW, hold=held_nothing)
     assert kept is not None
-    put_back(made.path, installed)
     assert (kept.read_bytes(), identity(installed)) == (BROKEN, identity(made.path))
     installed.unlink()
-    assert set_aside(installed, NOW) is None
-    put_back(made.path, installed)
+    assert put_back(made.path, installed, NOW, hold=held_nothing) is None
     assert identity(installed) == identity(made.path)
 
 
-def test_a_database_that_somebody_has_open_is_not_replaced(
-    database: Database, installed: Path
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_no_log_of_another_database_stays_beside_what_is_restored(
+    database: Database, installed: Path, folder: Path, end: str
 ) -> None:
+    made = back_up(installed, folder, NOW)
+    database.close()
+    installed.unlink()
+    Path(f"{installed}{end}").write_bytes(BROKEN)
+    assert put_back(made.path, installed, NOW, hold=held_nothing) is None
+    assert not Path(f"{installed}{end}").exists()
+    assert Path(f"{installed}.before-restore-20261124-120000{end}").read_bytes() == BROKEN
+
+
+def test_a_database_that_somebody_has_open_is_not_replaced(
+    database: Database, installed: Path, folder: Path
+) -> None:
+    made = back_up(installed, folder, NOW)
     rename(database, "in use")
+    held: list[str] = []
     with pytest.raises(InUse):
-        set_aside(installed, NOW)
-    assert identity(installed) == "in use"
+        put_back(made.path, installed, NOW, hold=lambda: held.append("held"))
+    assert (identity(installed), held) == ("in use", [])
     rename(database, "still in use")
+
+
+class Killed(BaseException):
+    pass
+
+
+def put_back_until(line: int, backup: Path, database: Path) -> bool:
+    """Restore as the command does, and die before the `line`th line of that; whether it died."""
+    left = line
+    files = {put_back.__code__.co_filename, RestoreGuard.hold.__code__.co_filename}
+
+    def tracer(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in files:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise Killed
+        return tracer
+
+    opened = Database(f"sqlite:///{database}")
+    guard, before = RestoreGuard(opened), sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        put_back(backup, database, NOW, hold=lambda: guard.hold("was restored"))
+    except Killed:
+        return True
+    finally:
+        sys.settrace(before)
+        guard.close()
+        opened.close()
+    return False
+
+
+def test_a_restore_killed_anywhere_leaves_what_was_there_or_what_sends_nothing(
+    database: Database, installed: Path, folder: Path, tmp_path: Path
+) -> None:
+    rename(database, "backup")
+    backup = back_up(installed, folder, NOW).path
+    rename(database, "later")
+    guard = RestoreGuard(database)
+    guard.take()
+    guard.close()
+    database.close()
+    found = set()
+    for line in range(1, 1_000):
+        place = tmp_path / str(line) / "email.db"
+        place.parent.mkdir()
+        for end in ("", ".mark"):
+            shutil.copy(f"{installed}{end}", f"{place}{end}")
+        was_killed = put_back_until(line, backup, place)
+        is_held = json.loads(Path(f"{place}.mark").read_text())["held"] == "was restored"
+        there = identity(place) if place.exists() else None
+        found.add((there, is_held))
+        put_back_until(-1, backup, place)
+        kept = {identity(path) for path in place.parent.glob("*.before-restore-*")}
+        assert (identity(place), "later" in kept) == ("backup", True)
+        assert {path.name for path in place.parent.glob("*.part")} == set()
+        if not was_killed:
+            break
+    assert found == {("later", False), ("later", True), (None, True), ("backup", True)}
 
 
 def test_the_command_makes_verifies_and_rotates(
