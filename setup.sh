@@ -5,6 +5,7 @@
 #   ./setup.sh demo               the same, then the demo
 #   ./setup.sh test [arguments]   the same, then the tests; arguments go to pytest
 #   ./setup.sh test --long [...]  the same, with each fault tried as often as before a release
+#   ./setup.sh bench [arguments]  the same as the first, then a benchmark, see bench/README.md
 #
 # Run it as often as you like: what is done is not done again. PYTHON=... chooses the Python
 # of a new .venv. Written for bash 3.2 too, which is what macOS has.
@@ -26,7 +27,7 @@ export PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 main() {
   case ${1-} in
-    '' | demo | test) ;;
+    '' | demo | test | bench) ;;
     -h | --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
   esac
@@ -44,6 +45,10 @@ main() {
 
   case ${1-} in
     demo) exec "$PY" cli.py demo ;;
+    bench)
+      shift
+      exec "$PY" -m bench "${@:-campaign}"
+      ;;
     test)
       shift
       if [ "${1-}" = --long ]; then
@@ -57,7 +62,7 @@ main() {
   say "Try ./setup.sh demo, or start the server: python3 app.py"
 }
 
-usage() { sed -n '4,7s/^# *//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '4,8s/^# *//p' "${BASH_SOURCE[0]}"; }
 
 say() { printf '%s\n' "$*"; }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import dns, keeping, stats, webhooks
+from bench import keeping, stats, webhooks
 from bench.campaign import run as campaign
 from bench.campaign.esp import running_sink
 from bench.campaign.goals import Setting, judged
@@ -53,6 +53,7 @@ def test_each_page_of_figures_is_asked_for_over_both_ledgers() -> None:
 
 
 def test_the_dns_check_is_measured_against_another_and_against_silence() -> None:
+    dns = pytest.importorskip("bench.dns", reason="checkdmarc is in requirements-dev.txt")
     found = dns.run(1)
     assert [row["side"] for row in found["a good domain, 50 ms a question"]] == list(dns.SIDES)
     assert found["nobody answers"][0]["unknown"] > 30

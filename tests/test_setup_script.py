@@ -32,7 +32,7 @@ case "$*" in
   "-m venv"*) echo venv >>calls && mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
   "-m pip"*) echo pip >>calls && . ./installer ;;
   "-m compileall"*) ;;
-  "-m pytest"* | "cli.py demo") printf "${{FAULT_TIER:+tier $FAULT_TIER: }}" && printf '%s|' "$@" ;;
+  "-m pytest"* | "-m bench"* | "cli.py demo") printf "${{FAULT_TIER:+tier $FAULT_TIER: }}" && printf '%s|' "$@" ;;
   "cli.py init") echo init >>calls && touch data/email.db && exit "${{INIT_CODE:-0}}" ;;
   *) exec {sys.executable} "$@" ;;
 esac
@@ -145,6 +145,8 @@ def test_uv_is_used_where_there_is_one(project: Project) -> None:
         (["test"], "-m|pytest|"),
         (["test", "-k", "a b"], "-m|pytest|-k|a b|"),
         (["test", "--long", "-k", "a b"], "tier long: -m|pytest|-k|a b|"),
+        (["bench"], "-m|bench|campaign|"),
+        (["bench", "campaign", "--esp", "ses"], "-m|bench|campaign|--esp|ses|"),
     ],
 )
 def test_what_comes_after_set_up(project: Project, arguments: list[str], passed: str) -> None:
@@ -160,6 +162,7 @@ def test_unknown_arguments_show_the_usage(project: Project) -> None:
         "./setup.sh demo",
         "./setup.sh test [arguments]",
         "./setup.sh test --long [...]",
+        "./setup.sh bench [arguments]",
     ]
 
 
