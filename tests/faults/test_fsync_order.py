@@ -5,10 +5,6 @@ are put together as a power failure would leave them, and the ledger in them mus
 mail of that body may be on its way. With `synchronous=NORMAL` the same test must fail.
 """
 
-import re
-import shutil
-import sqlite3
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +13,7 @@ import pytest
 
 from tests.faults.driver import SERVER, site_in
 from tests.faults.http_client import unsubscribe
-from tests.faults.traced_disk import FILES, TRACE, Said, replay
+from tests.faults.traced_disk import TRACE, Said, ask, can_trace, mails_of, replay, snapshot
 
 WEAK = (sys.executable, "-m", "tests.faults.serve_without_fsync")
 PEOPLE, BATCH = 60, 3
@@ -25,20 +21,11 @@ SETTINGS = {
     "ESP_DISTRIBUTION": "balanced",
     **{f"{esp}_BATCH_SIZE": str(BATCH) for esp in ("SENDGRID", "SES", "POSTMARK")},
 }
-REF = re.compile(rb"\b([0-9]+)-([0-9]+)-[A-Za-z0-9_-]{11}(?![A-Za-z0-9_-])")
-"""`cx_send_id`: send id and attempt, in clear in the body of each ESP."""
-CLAIMED = "SELECT id, attempt FROM email_sends WHERE status <> 'queued'"
 GOODBYE = b"You are off the list"
 
 
-def _can_trace() -> bool:
-    """Some containers have strace and forbid it."""
-    strace = shutil.which(TRACE[0])
-    return bool(strace) and subprocess.run([*TRACE, "true"], capture_output=True).returncode == 0
-
-
 pytestmark = pytest.mark.skipif(
-    not _can_trace(), reason="strace is not installed or not allowed: the order is not looked at"
+    not can_trace(), reason="strace is not installed or not allowed: the order is not looked at"
 )
 
 
@@ -51,7 +38,7 @@ def traced(folder: Path, command: Sequence[str]) -> list[Said]:
         ready.start()
         site.add_people(ready.client, PEOPLE)
         ready.terminate()
-        start = {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
+        start = snapshot(folder)
         site.command = (*TRACE, f"--output={trace}", *command)
         server = site.add_server()
         server.start()
@@ -65,25 +52,11 @@ def traced(folder: Path, command: Sequence[str]) -> list[Said]:
         return list(replay(lines, folder, start))
 
 
-def ask(said: Said, folder: Path, sql: str) -> list[tuple[int, ...]]:
-    """What the database would say if the power failed as this was said."""
-    folder.mkdir()
-    for name, content in said.safe.items():
-        (folder / name).write_bytes(content)
-    with sqlite3.connect(folder / "email.db") as database:
-        return database.execute(sql).fetchall()
-
-
 def check(folder: Path, command: Sequence[str]) -> dict[str, int]:
     """How many mails were looked at, how many of them left before their claim was safe, and how
     many suppressions were safe when the reader was told to be off the list."""
     said = traced(folder, command)
-    mails, early = set(), set()
-    for number, body in enumerate(one for one in said if REF.search(one.content)):
-        of_body = {(int(ref[1]), int(ref[2])) for ref in REF.finditer(body.content)}
-        claimed = ask(body, folder / f"body-{number}", CLAIMED)
-        mails |= of_body
-        early |= of_body - set(claimed)
+    mails, early = mails_of(said, folder)
     (goodbye,) = [one for one in said if GOODBYE in one.content]
     safe = len(ask(goodbye, folder / "goodbye", "SELECT id FROM suppressions"))
     return {"mails": len(mails), "early": len(early), "safe suppressions": safe}

@@ -2,10 +2,14 @@
 
 `strace` writes down each write of a file, each fsync, and each byte for a socket, in one
 order for all threads. A write counts from the first fsync of its file that began after it:
-the worst that a disk may do. Shared memory (`-shm`) is not traced; recovery makes it anew.
+the worst that a disk may do. One that failed was not made; and what an fsync was to save that
+failed is lost, whatever a later one answers, as Linux has it. Shared memory (`-shm`) is not traced; recovery makes it anew.
 """
 
 import re
+import shutil
+import sqlite3
+import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +23,10 @@ TRACE = (
     *("--decode-fds=all", "--strings-in-hex=all", "--string-limit=4000000", "--signal=none"),
     "--trace=pwrite64,write,ftruncate,fsync,fdatasync,sendto,sendmsg,writev",
 )
+REF = re.compile(rb"\b([0-9]+)-([0-9]+)-[A-Za-z0-9_-]{11}(?![A-Za-z0-9_-])")
+"""`cx_send_id`: send id and attempt, in clear in the body of each ESP."""
+CLAIMED = "SELECT id, attempt FROM email_sends WHERE status <> 'queued'"
+_RESULT = re.compile(r".*= (-?\d+)")
 _CALL = re.compile(r"(\d+) +(\w+)\(\d+<([^\n]*?)>(?:, |\)| <unf)(.*)")
 _RESUMED = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>.*= (-?\d+)")
 _BYTES = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?, (\d+)(?:, (\d+))?')
@@ -34,9 +42,9 @@ class File:
     syncing: dict[int, int] = field(default_factory=dict)
     """By thread: how many of the pending writes came before its fsync."""
 
-    def finish_sync(self, thread: int) -> None:
+    def finish_sync(self, thread: int, *, failed: bool) -> None:
         n = self.syncing.pop(thread)
-        for offset, said in self.pending[:n]:
+        for offset, said in [] if failed else self.pending[:n]:
             if said:
                 self.safe.extend(bytes(max(0, offset - len(self.safe))))
                 self.safe[offset : offset + len(said)] = said
@@ -56,15 +64,48 @@ class Said:
     safe: dict[str, bytes]
 
 
+def can_trace() -> bool:
+    """Some containers have strace and forbid it."""
+    strace = shutil.which(TRACE[0])
+    return bool(strace) and subprocess.run([*TRACE, "true"], capture_output=True).returncode == 0
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """The files of a database that nobody has open."""
+    return {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
+
+
+def ask(said: Said, folder: Path, sql: str) -> list[tuple[int, ...]]:
+    """What the database would say if the power failed as this was said."""
+    folder.mkdir(parents=True)
+    for name, content in said.safe.items():
+        (folder / name).write_bytes(content)
+    with sqlite3.connect(folder / "email.db") as database:
+        return database.execute(sql).fetchall()
+
+
+Mails = set[tuple[int, int]]
+"""By send id and attempt."""
+
+
+def mails_of(said: Iterable[Said], folder: Path) -> tuple[Mails, Mails]:
+    """All that began their way to an ESP, and those of them whose claim was not safe by then."""
+    mails, early = Mails(), Mails()
+    for number, body in enumerate(one for one in said if REF.search(one.content)):
+        of_body = {(int(ref[1]), int(ref[2])) for ref in REF.finditer(body.content)}
+        mails |= of_body
+        early |= of_body - set(ask(body, folder / f"body-{number}", CLAIMED))
+    return mails, early
+
+
 def replay(trace: Iterable[str], folder: Path, start: dict[str, bytes]) -> Iterator[Said]:
     """All that was said to sockets, in its order; `start`: the files before the process began."""
     files = {str(folder / name): File(bytearray(start.get(name, b""))) for name in FILES}
-    under_way: dict[int, File] = {}
+    under_way: dict[int, _Step] = {}
     for line in trace:
         if resumed := _RESUMED.match(line):
-            file = under_way.pop(int(resumed[1]), None)
-            if file is not None and resumed[3] == "0":
-                file.finish_sync(int(resumed[1]))
+            if step := under_way.pop(int(resumed[1]), None):
+                step.finish(failed=resumed[3] == "-1")
             continue
         if (call := _CALL.match(line)) is None:
             continue
@@ -72,18 +113,37 @@ def replay(trace: Iterable[str], folder: Path, start: dict[str, bytes]) -> Itera
         if target.startswith("TCP"):
             content = b"".join(_raw(one[1]) for one in _BYTES.finditer(rest))
             yield Said(target, content, {Path(p).name: bytes(f.safe) for p, f in files.items()})
-        elif (file := files.get(target)) is None:
-            continue
-        elif name in ("fsync", "fdatasync"):
-            file.syncing[thread] = len(file.pending)
-            if "unfinished" in line:
-                under_way[thread] = file
+        elif file := files.get(target):
+            step = _begun(file, thread, name, rest)
+            if result := _RESULT.match(rest):
+                step.finish(failed=result[1] == "-1")
             else:
-                file.finish_sync(thread)
-        elif name == "ftruncate":
-            file.pending.append((int(rest.split(")")[0].split(" ")[0]), b""))
-        else:
-            file.pending.append(_written(rest))
+                under_way[thread] = step
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A call that changes a file, or saves it."""
+
+    file: File
+    thread: int
+    written: tuple[int, bytes] | None
+    """As in `File.pending`; None: an fsync."""
+
+    def finish(self, *, failed: bool) -> None:
+        if self.written is None:
+            self.file.finish_sync(self.thread, failed=failed)
+        elif not failed:
+            self.file.pending.append(self.written)
+
+
+def _begun(file: File, thread: int, name: str, rest: str) -> _Step:
+    if name in ("fsync", "fdatasync"):
+        file.syncing[thread] = len(file.pending)
+        return _Step(file, thread, None)
+    if name == "ftruncate":
+        return _Step(file, thread, (int(rest.split(")")[0].split(" ")[0]), b""))
+    return _Step(file, thread, _written(rest))
 
 
 def _plain(target: str) -> str:

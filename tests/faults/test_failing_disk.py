@@ -1,0 +1,84 @@
+"""The disk fails under a campaign: `fsync` with EIO, or writes with ENOSPC, given by `strace`."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from services.simulator.server import SIMULATED
+from tests.faults.driver import SERVER, Server, Site, site_in
+from tests.faults.http_client import NoAnswer, wait_until
+from tests.faults.promises import (
+    LATENCY_S,
+    MOST_UNDER_WAY,
+    SETTINGS,
+    assert_promise_kept,
+    figures,
+    unknown,
+)
+from tests.faults.tiers import FIGURES, Tier
+from tests.faults.traced_disk import TRACE, can_trace, mails_of, replay, snapshot
+
+PEOPLE = 300
+FAILURES = ("fdatasync,fsync:error=EIO", "pwrite64:error=ENOSPC")
+FIRST = {FAILURES[0]: range(5, 16), FAILURES[1]: range(10, 250)}
+"""Which call of a thread fails first: the engine's later ones than those of its start."""
+INJECTED = b"(INJECTED)"
+
+pytestmark = pytest.mark.skipif(
+    not can_trace(), reason="strace is not installed or not allowed: no disk fails"
+)
+
+
+@pytest.fixture
+def site(tmp_path: Path, record_property: Callable[[str, object], None]) -> Iterator[Site]:
+    with site_in(tmp_path, settings=SETTINGS) as site:
+        for esp in SIMULATED:
+            site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
+        yield site
+        record_property(FIGURES, figures(site))
+
+
+@pytest.fixture
+def server(site: Site) -> Server:
+    server = site.add_server()
+    server.start()
+    site.add_people(server.client, PEOPLE)
+    return server
+
+
+def test_what_could_not_be_made_safe_is_not_sent(
+    site: Site, server: Server, rng: random.Random, tier: Tier
+) -> None:
+    """For a while or for good; then the server is killed, and the disk is well."""
+    server.terminate()
+    seen = 0
+    for number in range(tier.disk_failures):
+        failure = FAILURES[number % len(FAILURES)]
+        first = rng.choice(FIRST[failure])
+        when = rng.choice((f"{first}+", f"{first}..{first + rng.randrange(4)}"))
+        trace = site.folder / f"trace-{number}"
+        start = snapshot(site.folder)
+        site.command = (*TRACE, f"--inject={failure}:when={when}", f"--output={trace}", *SERVER)
+        failing = site.add_server()
+        failing.start()
+        mailing = site.new_mailing(f"news-{number}")
+        posting = site.clients.submit(failing.client.send_to_the_end, mailing.subject)
+        wait_until(lambda t=trace, p=posting: p.done() or INJECTED in t.read_bytes(), failure)  # type: ignore[misc]
+        threading.Event().wait(rng.uniform(0, 1))
+        failing.kill()
+        with suppress(NoAnswer):
+            posting.result()
+        with trace.open() as lines:
+            mails, early = mails_of(replay(lines, site.folder, start), site.folder / f"{number}")
+        seen += len(mails)
+        assert (INJECTED in trace.read_bytes(), early) == (True, set()), when
+        server.start()
+        server.client.send_to_the_end(mailing.subject)
+        assert unknown(site, mailing) <= MOST_UNDER_WAY
+        server.terminate()
+    assert seen > 0
+    assert_promise_kept(site)
