@@ -13,10 +13,10 @@ from config.esp_config import EspName
 from config.failpoints import Failpoint
 from config.settings import EspDistribution
 from database.models import Campaign, CampaignKind, CampaignStatus, TallyKind
-from services.base import Account, EspError, Outcome, SendResult
+from services.base import Account, EspError
 from services.braking import why_campaign_brakes
-from services.calls import breaker_after, outcome_of, verdict
-from services.campaign_control import requeue_unknown
+from services.campaign_answers import Answers, pause, tell_stand
+from services.campaign_control import RUNNING, requeue_unknown
 from services.campaign_floor import Call, Floor
 from services.campaigns import LIGHT
 from services.esp_manager import (
@@ -30,24 +30,20 @@ from services.esp_manager import (
 from services.ledger.claim import ClaimedBatch, claim
 from services.ledger.confirmation import may_go_again
 from services.ledger.counters import tallies
-from services.ledger.finish import cancel_queued, finish, is_under_way
+from services.ledger.finish import finish, is_under_way
 from services.ledger.plan import plan_chunk
-from services.ledger.record import BatchOutcome, note_day, record
 from services.mailing import Mailing
-from services.reputation import note_claimed, note_outcomes, note_unheard
+from services.reputation import note_claimed
 from services.standing import (
     Standing,
     load,
-    load_breaker,
     save_account,
-    save_breaker,
 )
 from utils.failpoints import reach
 from utils.personalisation import TemplateError
 
 log = logging.getLogger(__name__)
 
-RUNNING = (CampaignStatus.PLANNING, CampaignStatus.SENDING, CampaignStatus.WAITING)
 PATIENCE = timedelta(seconds=5)
 """A shorter wait for an ESP is part of sending."""
 LOOK_EVERY_S = 1.0
@@ -60,12 +56,16 @@ class Step:
     def __init__(self, floor: Floor, session: Session, now: datetime) -> None:
         self._floor, self._session, self._now = floor, session, now
         self._standings: dict[EspName, Standing] = {}
-        self._recorded: set[int] = set()
         self.claimed: list[tuple[ClaimedBatch, Mailing]] = []
         self.pause = LOOK_EVERY_S
         """Seconds until the next step, if nothing happens before."""
-        self.stood_still = False
+        self._answers = Answers(floor, session, now)
+        self._stood_still = False
+
+    @property
+    def stood_still(self) -> bool:
         """Whether a campaign came to a stand, so that those who wait for it look."""
+        return self._stood_still or self._answers.stood_still
 
     def note_accounts(self, seen: Mapping[EspName, "Future[Account]"]) -> None:
         """Keep what look-ups said; one that failed changes nothing but is not repeated at once."""
@@ -81,14 +81,7 @@ class Step:
     def record(self, calls: Iterable[Call]) -> None:
         """Write what finished calls came to."""
         for call in calls:
-            batch = call.batch
-            outcome = outcome_of(call.delivery, call.future)
-            is_new = record(self._session, batch, outcome, self._now)
-            self._recorded.add(batch.id)
-            if is_new and outcome.carried:
-                self._learn(batch, outcome)
-            self._react(batch, outcome)
-            reach(Failpoint.RECORD_BEFORE_COMMIT)
+            self._answers.record(call)
 
     def advance(self) -> None:
         """Plan, end and claim, as far as ESPs have room; each campaign in its turn."""
@@ -111,48 +104,6 @@ class Step:
         queued.sort(key=lambda campaign: self._floor.turns.get(campaign.id, 0))
         while queued and self._floor.may_claim:
             queued = [campaign for campaign in queued if self._claim(campaign)]
-
-    def _learn(self, batch: ClaimedBatch, outcome: BatchOutcome) -> None:
-        """What a call says about its ESP, and about how many of these mails fit into one."""
-        said = verdict(outcome.results)
-        if said.outcome is not Outcome.ACCEPTED:
-            _tell(batch, said, outcome.http_status)
-        before = load_breaker(self._session, batch.esp)
-        after = breaker_after(
-            before, said, self._now, probe=batch.probe, jitter=self._floor.rng.random()
-        )
-        if after != before:
-            save_breaker(self._session, batch.esp, after)
-        accepted = sum(r.outcome is Outcome.ACCEPTED for r in outcome.results)
-        failed = said.outcome in (Outcome.UNKNOWN, Outcome.ESP_UNAVAILABLE)
-        note_outcomes(self._session, batch.esp, self._now, successes=accepted, failures=int(failed))
-        note_day(self._session, batch.esp, outcome, self._now)
-        if accepted:
-            note_unheard(self._session, batch.esp, accepted, self._now)
-        self._learn_fit(batch, outcome.carried)
-
-    def _learn_fit(self, batch: ClaimedBatch, fit: int) -> None:
-        key = (batch.campaign_id, batch.esp)
-        if fit < len(batch.sends):
-            self._floor.fits[key] = fit
-        elif key in self._floor.fits:
-            self._floor.fits[key] = max(self._floor.fits[key], fit * 2)
-
-    def _react(self, batch: ClaimedBatch, outcome: BatchOutcome) -> None:
-        campaign = self._session.get(
-            Campaign, batch.campaign_id, options=LIGHT, populate_existing=True
-        )
-        if campaign is None:
-            return
-        if campaign.status is CampaignStatus.CANCELLED:
-            cancel_queued(self._session, campaign.id, self._now)
-            self.stood_still = True
-        refused = [r for r in outcome.results if r.outcome is Outcome.MESSAGE_REJECTED]
-        if refused and campaign.status in RUNNING:
-            who = f"{batch.esp} refused the message: " if outcome.carried else ""
-            self._pause_campaign(campaign, f"{who}{refused[0].reason}")
-        elif campaign.status not in RUNNING:
-            self.stood_still = True
 
     def _claim(self, campaign: Campaign) -> bool:
         """Claim one batch; whether another may be tried in this step."""
@@ -240,7 +191,8 @@ class Step:
         else:
             finish(self._session, campaign, self._now)
             reach(Failpoint.FINISH_BEFORE_COMMIT)
-            self._stand(campaign)
+            self._stood_still = True
+            tell_stand(campaign)
 
     def _rank(self, campaign: Campaign, allowed: list[Standing]) -> list[EspName]:
         claimed: dict[EspName, int] = {}
@@ -273,7 +225,7 @@ class Step:
         reasons = [f"{s.esp} {why_not_all(s, self._now, domain=domain)}" for s in allowed]
         campaign.status, campaign.resume_at = CampaignStatus.WAITING, at
         campaign.reason = "; ".join(reasons) or f"{campaign.esp or 'no ESP'} is not configured"
-        self.stood_still = True
+        self._stood_still = True
 
     def _mailing(self, campaign: Campaign) -> Mailing | None:
         mailing = self._floor.mailings.get(campaign.id)
@@ -287,14 +239,8 @@ class Step:
         return mailing
 
     def _pause_campaign(self, campaign: Campaign, reason: str) -> None:
-        campaign.status, campaign.reason = CampaignStatus.PAUSED, reason
-        campaign.resume_at = None
-        self._stand(campaign)
-
-    def _stand(self, campaign: Campaign) -> None:
-        self.stood_still = True
-        about = {"campaign_id": campaign.id, "status": campaign.status.value}
-        log.info("a campaign stands", extra={**about, "reason": campaign.reason})
+        self._stood_still = True
+        pause(campaign, reason)
 
     def _under_way(self, esp: EspName) -> int:
         return sum(batch.esp is esp for batch in self._batches())
@@ -305,16 +251,10 @@ class Step:
     def _batches(self) -> Iterable[ClaimedBatch]:
         """What a crash right after this step's commit would leave unknown."""
         for batch_id, call in self._floor.calls.items():
-            if batch_id not in self._recorded:
+            if batch_id not in self._answers.recorded:
                 yield call.batch
         for batch, _ in self.claimed:
             yield batch
-
-
-def _tell(batch: ClaimedBatch, said: SendResult, http_status: int | None) -> None:
-    about = {"campaign_id": batch.campaign_id, "batch_id": batch.id, "esp": batch.esp.value}
-    what = {"outcome": said.outcome.value, "http_status": http_status, "reason": said.reason}
-    log.warning("an ESP did not take a batch", extra={**about, **what})
 
 
 def running(session: Session) -> list[Campaign]:

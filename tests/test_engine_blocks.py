@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from config.esp_config import EspName
 from database.models import CampaignStatus, EmailSend
 from database.session import Database
-from services import campaign_step
+from services import campaign_answers
 from services.base import Outcome
 from services.event_recorder import record_events
 from services.events import BounceClass, Event, EventKind
@@ -82,7 +82,7 @@ def at(database: Database, clock: Clock) -> Iterator[Rig]:
 @pytest.fixture
 def mailboxes(at: Rig, monkeypatch: pytest.MonkeyPatch) -> Mailboxes:
     made = Mailboxes(at.installation.hash_key)
-    monkeypatch.setattr(campaign_step, "record", made.record)
+    monkeypatch.setattr(campaign_answers, "record", made.record)
     return made
 
 

@@ -19,7 +19,7 @@ from database.models import (
     EspPerformanceDay,
 )
 from database.session import Database
-from services import campaign_step
+from services import campaign_answers
 from services.braking import NothingToOverride, OverrideOrder, override_campaign, override_esp
 from services.campaign_control import Conflict, resume
 from services.event_recorder import record_events
@@ -88,7 +88,7 @@ def at(database: Database, clock: Clock) -> Iterator[Rig]:
 @pytest.fixture
 def readers(at: Rig, monkeypatch: pytest.MonkeyPatch) -> Readers:
     made = Readers(at.installation.hash_key)
-    monkeypatch.setattr(campaign_step, "record", made.record)
+    monkeypatch.setattr(campaign_answers, "record", made.record)
     return made
 
 

@@ -15,7 +15,7 @@ import email_sender
 from config.esp_config import EspName
 from database.models import Campaign, CampaignStatus, Subscriber
 from database.session import Database
-from services import campaign_step
+from services import campaign_answers, campaign_step
 from services.base import Outcome
 from services.campaign_control import pause, resume
 from services.campaigns import create
@@ -219,7 +219,8 @@ def test_a_fault_of_our_own_stops_the_engine_and_says_so(
     at: Rig, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     at.add_people(30)
-    monkeypatch.setattr(campaign_step, where, broken)
+    module = campaign_answers if where == "outcome_of" else campaign_step
+    monkeypatch.setattr(module, where, broken)
     engine = at.start()
     campaign = at.create()
     until(at, lambda: engine.fault is not None)

@@ -30,6 +30,7 @@ LAYERS: dict[str, int] = {
     "email_sender": 4,
     "services.braking": 4,
     "services.calls": 4,
+    "services.campaign_answers": 4,
     "services.campaign_step": 4,
     "services.campaign_control": 4,
     "services.campaign_figures": 4,
