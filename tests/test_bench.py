@@ -11,7 +11,7 @@ import pytest
 from bench import keeping, stats, webhooks
 from bench.campaign import run as campaign
 from bench.campaign.esp import running_sink
-from bench.campaign.goals import Setting, judged
+from bench.campaign.goals import A_TENTH, ONE_WORKER, WITH_LOGIC, Figures, Setting, judged
 from bench.importing import bare, ours, verdicts, write_file
 
 
@@ -103,11 +103,15 @@ def test_the_sink_counts_the_mails_of_each_esp_and_gives_each_an_id(
         assert sink.counts() == dict.fromkeys(counted, 0)
 
 
+VARIANTS = {"sendgrid": [WITH_LOGIC], "postmark": [], "ses": [ONE_WORKER]}
+
+
 @pytest.mark.parametrize("esp", campaign.SIDES)
 def test_each_side_sends_a_campaign_that_the_sink_and_the_ledger_count(esp: str) -> None:
     setting = Setting(esp=esp, people=100, latency_ms=5, workers=2, batch=20)
     [rows] = campaign.run(setting, rounds=1, peers_python=None).values()
-    assert [row["side"] for row in rows] == [one for one in campaign.SIDES[esp] if one != "anymail"]
+    sides = [one for one in campaign.SIDES[esp] if one != "anymail"]
+    assert [row["side"] for row in rows] == [*sides, *VARIANTS[esp]]
     ours, wire = rows[:2]
     assert ours["connections"] <= 2
     # The wire carries what ours did; ports and ids differ by a digit or two.
@@ -117,9 +121,16 @@ def test_each_side_sends_a_campaign_that_the_sink_and_the_ledger_count(esp: str)
 
 def test_a_goal_is_judged_in_runs_of_its_kind_only() -> None:
     setting = Setting(esp="sendgrid", people=100_000, latency_ms=100, workers=8, batch=1000)
-    rates = {"ours": 90.0, "wire": 100.0, "anymail": 10.0}
-    assert [tuple(row.values()) for row in judged(setting, rates)] == [
+    rates = {"ours": 90.0, "wire": 100.0, "anymail": 10.0, A_TENTH: 100.0}
+    sides = {name: Figures(rate=rate, cpu_us=1.0, peak_mb=rate) for name, rate in rates.items()}
+    memory = (f"memory <= 1.15 x {A_TENTH}", 0.9, "yes")
+    assert [tuple(row.values()) for row in judged(setting, sides)] == [
         ("ours >= 10 x anymail", 9.0, "no"),
         ("ours >= 0.85 x wire", 0.9, "yes"),
+        memory,
     ]
-    assert judged(replace(setting, people=10_000), rates) == []
+    assert [tuple(row.values()) for row in judged(replace(setting, people=1_000_000), sides)] == [
+        (f"ours >= 0.85 x {A_TENTH}", 0.9, "yes"),
+        memory,
+    ]
+    assert judged(replace(setting, people=10_000), {"ours": sides["ours"]}) == []

@@ -15,6 +15,36 @@ TEXT = (
     + 1000 // 40 * "News of the week, and what came of it.\n\n"
     + "{{ unsubscribe_url }}\n"
 )
+LOGIC = """
+{% set name = first_name or "reader" %}
+{% macro row(title, price) %}
+  <tr><td>{{ title }}</td><td>{{ price|round(2) }}</td></tr>
+{% endmacro %}
+<h1>Hello {{ name|upper }}</h1>
+{% if "vip" in tags %}
+  <p>Thank you for staying with us, {{ name }}.</p>
+{% elif attributes.points > 100 %}
+  <p>You have {{ attributes.points }} points.</p>
+{% else %}
+  <p>Collect points with each order.</p>
+{% endif %}
+<table>
+{% for title in ("Tea", "Cup", "Pot") %}
+  {% if loop.first or name|length > 2 %}
+    {{ row(title, loop.index * 2.5) }}
+  {% endif %}
+{% endfor %}
+</table>
+{% for tag in tags %}
+  <p>Because you follow {{ tag }}{% if not loop.last %}, and{% endif %}</p>
+{% else %}
+  <p>Tell us what you like, {{ name }}.</p>
+{% endfor %}
+{% if attributes.city %}
+  <p>News from {{ attributes.city }}</p>
+{% endif %}
+""".strip()
+"""30 lines of conditions, loops and open slots, for the top of `HTML`."""
 FROM = "news@example.com"
 
 

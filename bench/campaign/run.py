@@ -6,14 +6,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 from bench.campaign import ours
 from bench.campaign.esp import RunningSink, running_sink
-from bench.campaign.goals import Setting, judged
+from bench.campaign.goals import A_TENTH, ONE_WORKER, WITH_LOGIC, Figures, Setting, judged
+from bench.campaign.mail import HTML, LOGIC
 from bench.campaign.side import Given, make_list
 from bench.campaign.wire import BODY
 from bench.ledgers import build
@@ -27,19 +28,21 @@ SIDES = {
     "ses": ("ours", "wire", "sdk"),
 }
 """In their turn; ours is first, since the wire repeats what it sent."""
+LARGE = 1_000_000
+"""People, from which on a tenth of them is sent to as well."""
 
 
 def run(setting: Setting, *, rounds: int, peers_python: str | None) -> Tables:
     """The medians of each side, and the goals of such a run; `AssertionError` when a side has
     sent another number of mails than the sink got."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        build(folder / "ours.db", people=setting.people, campaigns=0)
+        sides = _sides(Path(name), setting, peers_python)
         with running_sink(peers_python or sys.executable, setting.latency_ms) as sink:
-            found = _rounds(_sides(folder, setting, peers_python), sink, rounds)
-    rows, rates = _summed_up(found, setting)
+            found = _rounds(sides, sink, rounds)
+    figures = {name: _figures(rows) for name, rows in found.items()}
+    rows = [_row(setting, name, figures, rows[-1]) for name, rows in found.items()]
     tables = {_title(setting, rounds, peers_python): rows}
-    goals = judged(setting, rates)
+    goals = judged(setting, figures)
     return tables | ({"goals": goals} if goals else {})
 
 
@@ -63,18 +66,28 @@ def _sides(folder: Path, setting: Setting, peers_python: str | None) -> dict[str
         for name in SIDES[setting.esp][1:]
         if (python := pythons.get(name, sys.executable))
     }
-    return {"ours": partial(_ours, folder, setting), **started}
+    return {"ours": partial(_ours, folder, setting), **started, **_variants(folder, setting)}
 
 
-def _ours(folder: Path, setting: Setting, sink: RunningSink) -> Row:
-    row, body = ours.measure(
-        folder / "ours.db",
-        sink,
-        esp=setting.esp,
-        batch=setting.batch,
-        workers=setting.workers,
-    )
-    (folder / BODY).write_bytes(body)
+def _variants(folder: Path, setting: Setting) -> dict[str, Side]:
+    """Ours under other conditions, for the goals that compare us with ourselves."""
+    variants: dict[str, Side] = {}
+    if setting.esp == "sendgrid":
+        variants[WITH_LOGIC] = partial(_ours, folder, setting, html=f"{LOGIC}\n{HTML}")
+    if setting.esp == "ses" and setting.workers > 1:
+        variants[ONE_WORKER] = partial(_ours, folder, replace(setting, workers=1))
+    if setting.people >= LARGE:
+        variants[A_TENTH] = partial(_ours, folder, replace(setting, people=setting.people // 10))
+    return variants
+
+
+def _ours(folder: Path, setting: Setting, sink: RunningSink, html: str = HTML) -> Row:
+    database = folder / f"people-{setting.people}.db"
+    if not database.exists():
+        build(database, people=setting.people, campaigns=0)
+    row, body = ours.measure(database, sink, setting, html)
+    if not (folder / BODY).exists():
+        (folder / BODY).write_bytes(body)
     return row
 
 
@@ -93,47 +106,31 @@ def _started(folder: Path, setting: Setting, side: str, python: str, sink: Runni
     return row
 
 
-@dataclass(frozen=True, slots=True)
-class _Medians:
-    rate: float
-    """Mails a second."""
-    cpu_us: float
-    """Of one mail."""
-    peak_mb: float
+def _figures(rows: list[Row]) -> Figures:
+    return Figures(
+        rate=median(row["sent"] / row["s"] for row in rows),
+        cpu_us=median(row["cpu_s"] / row["sent"] * 1e6 for row in rows),
+        peak_mb=median(row["peak_mb"] for row in rows),
+    )
 
 
-def _summed_up(found: dict[str, list[Row]], setting: Setting) -> tuple[list[Row], dict[str, float]]:
-    """A row for each side, and its mails a second."""
-    sums = {
-        name: _Medians(
-            rate=median(row["sent"] / row["s"] for row in rows),
-            cpu_us=median(row["cpu_s"] / row["sent"] * 1e6 for row in rows),
-            peak_mb=median(row["peak_mb"] for row in rows),
-        )
-        for name, rows in found.items()
+def _row(setting: Setting, name: str, figures: dict[str, Figures], last: Row) -> Row:
+    one, sent = figures[name], last["sent"]
+    if name == "sdk" and sent < setting.people:
+        name, sent = f"sdk, extrapolated from {sent}", setting.people
+    return {
+        "side": name,
+        "s": round(sent / one.rate, 2),
+        "mails/s": round(one.rate),
+        **{
+            f"x {of}": round(one.rate / figures[of].rate, 2) if of in figures else "not available"
+            for of in SIDES[setting.esp][1:-1]
+        },
+        "CPU µs/mail": round(one.cpu_us, 2),
+        "peak MB": round(one.peak_mb, 1),
+        "bytes/mail": round(last["bytes"] / last["sent"]),
+        "connections": last["connections"],
     }
-    rates = {name: one.rate for name, one in sums.items()}
-    rows = []
-    for name, one in sums.items():
-        last = found[name][-1]
-        extrapolated = last["sent"] < setting.people and name == "sdk"
-        rows.append(
-            {
-                "side": f"{name}, from {last['sent']} mails" if extrapolated else name,
-                "s": round(setting.people / one.rate, 2),
-                "mails/s": round(one.rate),
-                **{f"x {of}": _ratio(one.rate, rates, of) for of in SIDES[setting.esp][1:-1]},
-                "CPU µs/mail": round(one.cpu_us, 2),
-                "peak MB": round(one.peak_mb, 1),
-                "bytes/mail": round(last["bytes"] / last["sent"]),
-                "connections": last["connections"],
-            }
-        )
-    return rows, rates
-
-
-def _ratio(rate: float, rates: dict[str, float], of: str) -> float | str:
-    return round(rate / rates[of], 2) if of in rates else "not available"
 
 
 def _title(setting: Setting, rounds: int, peers_python: str | None) -> str:
