@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import keeping, stats, webhooks
+from bench.campaign import peers
 from bench.campaign import run as campaign
 from bench.campaign.esp import running_sink
 from bench.campaign.goals import A_TENTH, ONE_WORKER, WITH_LOGIC, Figures, Setting, judged
@@ -134,3 +135,12 @@ def test_a_goal_is_judged_in_runs_of_its_kind_only() -> None:
         memory,
     ]
     assert judged(replace(setting, people=10_000), {"ours": sides["ours"]}) == []
+
+
+def test_without_an_environment_of_its_own_a_peer_is_not_available(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    assert peers.python(tmp_path) is None
+    (tmp_path / "installed").write_text(peers.REQUIREMENTS.read_text())
+    assert peers.python(tmp_path) == str(tmp_path / "bin/python")
