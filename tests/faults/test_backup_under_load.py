@@ -4,7 +4,6 @@ is killed: each one that is there is sound and true to its moment, and sends not
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,27 +11,19 @@ from urllib.parse import urlsplit
 import pytest
 
 from config.settings import ROOT
-from services.simulator.server import SIMULATED
 from tests.faults import oracle
 from tests.faults.backups import Backup, command, faults_of, restore
-from tests.faults.driver import Moment, Server, Site, free_port, site_in
+from tests.faults.driver import Moment, Server, Site, free_port
 from tests.faults.http_client import wait_until
-from tests.faults.promises import LATENCY_S, SETTINGS, assert_promise_kept, figures
-from tests.faults.tiers import FIGURES, Tier
+from tests.faults.promises import assert_promise_kept, site
+from tests.faults.tiers import Tier
+
+__all__ = ["site"]  # fixtures
 
 RECIPIENTS = 300
 PARTS = "*.part"
 KILLED = ("nobody", "server", "backup")
 LONGEST_COPY_S = 0.03
-
-
-@pytest.fixture
-def site(tmp_path: Path, record_property: Callable[[str, object], None]) -> Iterator[Site]:
-    with site_in(tmp_path, settings=SETTINGS) as site:
-        for esp in SIMULATED:
-            site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
-        yield site
-        record_property(FIGURES, figures(site))
 
 
 @pytest.fixture

@@ -2,25 +2,22 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from services.simulator.server import SIMULATED
-from tests.faults.driver import SERVER, Server, Site, site_in
+from tests.faults.driver import SERVER, Server, Site
 from tests.faults.http_client import NoAnswer, wait_until
 from tests.faults.promises import (
-    LATENCY_S,
     MOST_UNDER_WAY,
-    SETTINGS,
     assert_promise_kept,
-    figures,
+    site,
     unknown,
 )
-from tests.faults.tiers import FIGURES, Tier
+from tests.faults.tiers import Tier
 from tests.faults.traced_disk import TRACE, can_trace, mails_of, replay, snapshot
+
+__all__ = ["site"]  # fixtures
 
 PEOPLE = 300
 FAILURES = ("fdatasync,fsync:error=EIO", "pwrite64:error=ENOSPC")
@@ -31,15 +28,6 @@ INJECTED = b"(INJECTED)"
 pytestmark = pytest.mark.skipif(
     not can_trace(), reason="strace is not installed or not allowed: no disk fails"
 )
-
-
-@pytest.fixture
-def site(tmp_path: Path, record_property: Callable[[str, object], None]) -> Iterator[Site]:
-    with site_in(tmp_path, settings=SETTINGS) as site:
-        for esp in SIMULATED:
-            site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
-        yield site
-        record_property(FIGURES, figures(site))
 
 
 @pytest.fixture
