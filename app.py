@@ -100,8 +100,8 @@ def create_app(settings: Settings | None = None, system: System | None = None) -
     assert isinstance(app.json, DefaultJSONProvider)  # Flask's own, unless one is set
     app.json.sort_keys = False
     if hops := system.settings.trusted_proxy_hops:
-        # Assigned as Flask documents it for middleware.
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+        proxied = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)
+        app.wsgi_app = proxied  # type: ignore[method-assign] # as Flask documents it
     attach(app, system)
     metrics.register(app, system)
     app.before_request(_begin)
@@ -205,8 +205,8 @@ class _Server(BaseApplication):  # type: ignore[misc] # gunicorn has no types
         if self.system.simulator is not None:
             self.system.simulator.post_webhooks_to(_own_address(self._settings))
             mails = self.system.simulator.control_url
-            # A person waits for it.
-            print(f"The mails of the sandbox can be read at {mails}", flush=True)  # noqa: T201
+            words = f"The mails of the sandbox can be read at {mails}"
+            print(words, flush=True)  # noqa: T201 - a person waits for it
         app = create_app(system=self.system)
         _collect_less()
         return app

@@ -57,8 +57,7 @@ def read_rows(
     `refuse` says which valid addresses are not taken; by default roles and throw-away
     mailboxes. The stream stays open: it is the caller's.
     """
-    # It reads from anything with `readinto`, which its type does not say.
-    buffer = io.BufferedReader(stream, 1 << 16)  # type: ignore[type-var]
+    buffer = io.BufferedReader(stream, 1 << 16)  # type: ignore[type-var] # `readinto` is enough
     text = io.TextIOWrapper(buffer, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
         reader = csv.reader(iter(partial(text.readline, MAX_LINE), ""))
