@@ -24,8 +24,8 @@ from services.amazon_ses_merge import (
     SLOT_BYTES,
     bulk_call,
     entries,
+    first_whole,
     is_mergeable,
-    must_be_whole,
     whole_call,
 )
 from services.base import (
@@ -151,26 +151,26 @@ class SesAdapter(EspAdapter):
         self._lock = Lock()
 
     def fit(self, batch: Batch) -> int:
-        message, recipients = batch.message, batch.recipients[:MAX_ENTRIES]
+        message = batch.message
         shared = json_size(bulk_call(message, self._configuration_set))
         if shared > MAX_CALL_BYTES or not is_mergeable(message):
             return 1
-        whole = next((n for n, one in enumerate(recipients) if must_be_whole(one)), None)
+        whole = first_whole(batch)
         if whole == 0:
             return 1
         return how_many(
             batch,
-            most=len(recipients) if whole is None else whole,
+            most=MAX_ENTRIES if whole is None else min(whole, MAX_ENTRIES),
             limit=MAX_CALL_BYTES,
             shared=shared,
-            each=ENTRY_BYTES + len(values_of(recipients[0])) * SLOT_BYTES,
+            each=ENTRY_BYTES + len(values_of(batch.recipients[0])) * SLOT_BYTES,
             measure=lambda texts: json_size(json.dumps(texts, ensure_ascii=False)),
         )
 
     def send(self, batch: Batch) -> BatchAnswer:
         check_headers(batch)
         message, recipients = batch.message, batch.recipients
-        if not is_mergeable(message) or any(map(must_be_whole, recipients)):
+        if not is_mergeable(message) or first_whole(batch) is not None:
             return self._send_whole(batch)
         call = bulk_call(message, self._configuration_set)
         call["BulkEmailEntries"] = entries(message, recipients)

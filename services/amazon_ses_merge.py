@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from services.base import SEND_REF_KEY, Message, Recipient, Skeleton
+from services.base import SEND_REF_KEY, Batch, Message, Recipient, Skeleton
 from services.wire import filled, header_list, mailbox, parts, values_of
 
 MAX_DATA_CHARS = 262_144
@@ -31,17 +31,23 @@ def is_mergeable(message: Message) -> bool:
     )
 
 
-def must_be_whole(recipient: Recipient) -> bool:
-    """Whether a value might be read as template text, alone or where it meets its
-    neighbours, or there is too much of them."""
+def first_whole(batch: Batch) -> int | None:
+    """The first recipient with a value that might be read as template text, alone or where it
+    meets its neighbours, or with too much of them."""
+    texts = (batch.header_text, batch.body_text)
+    if not any(brace in text for text in texts for brace in "{}"):
+        # JSON makes at most 6 characters of one.
+        slots = SLOT_BYTES * len(values_of(batch.recipients[0]))
+        if 6 * batch.most_chars + slots <= MAX_DATA_CHARS:
+            return None
+    return next((n for n, one in enumerate(batch.recipients) if _must_be_whole(one)), None)
+
+
+def _must_be_whole(recipient: Recipient) -> bool:
     values = values_of(recipient)
     if any(("{" in value or "}" in value) and _is_ambiguous(value) for value in values):
         return True
-    slots = SLOT_BYTES * len(values)
-    # JSON makes at most 6 characters of one.
-    if 6 * sum(map(len, values)) + slots <= MAX_DATA_CHARS:
-        return False
-    return len(_json(values)) + slots > MAX_DATA_CHARS
+    return len(_json(values)) + SLOT_BYTES * len(values) > MAX_DATA_CHARS
 
 
 def _is_ambiguous(value: str) -> bool:

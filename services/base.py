@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from itertools import chain
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
@@ -181,14 +182,43 @@ class Batch:
     recipients: tuple[Recipient, ...]
 
     @cached_property
+    def columns(self) -> "Columns":
+        """The same recipients, field by field: what is asked of all of them is asked at once."""
+        return Columns._make(zip(*self.recipients, strict=True))
+
+    @cached_property
     def header_text(self) -> str:
         """All that becomes a header of some recipient's mail."""
-        return "".join([text for one in self.recipients for text in header_texts(one)])
+        every = self.columns
+        own = chain.from_iterable(chain.from_iterable(one.items()) for one in every.headers)
+        return "".join(
+            chain(every.address, every.send_ref, chain.from_iterable(every.subject), own)
+        )
 
     @cached_property
     def body_text(self) -> str:
         """All values in the bodies."""
-        return "".join([text for one in self.recipients for text in one.html + one.text])
+        return "".join(chain.from_iterable(self.columns.html + self.columns.text))
+
+    @cached_property
+    def most_chars(self) -> int:
+        """No recipient's slot values have more characters together."""
+        slots = chain.from_iterable(
+            zip(*part, strict=True)
+            for part in (self.columns.subject, self.columns.html, self.columns.text)
+        )
+        return sum(max(map(len, values)) for values in slots)
+
+
+class Columns(NamedTuple):
+    """The fields of `Recipient`, for each of a batch."""
+
+    send_ref: tuple[str, ...]
+    address: tuple[str, ...]
+    subject: tuple[tuple[str, ...], ...]
+    html: tuple[tuple[str, ...], ...]
+    text: tuple[tuple[str, ...], ...]
+    headers: tuple[Mapping[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,14 +7,14 @@ from typing import Any, Protocol
 from database.models import Campaign, CampaignKind
 from services.base import Batch, Message, Recipient
 from services.campaigns import NewCampaign
-from utils.personalisation import People, Slots, Template, TemplateError
+from utils.personalisation import People, Template, TemplateError
 from utils.tokens import (
     NOBODY_LINK,
     ConfirmLink,
     UnsubscribeLink,
     confirm_token,
-    send_ref,
-    unsubscribe_token,
+    send_refs,
+    unsubscribe_tokens,
 )
 
 ONE_CLICK = {"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
@@ -33,7 +33,12 @@ class Identity:
         return f"{self.public_base_url}/confirm?token={confirm_token(self.link_key, link)}"
 
     def unsubscribe_url(self, link: UnsubscribeLink) -> str:
-        return f"{self.public_base_url}/unsubscribe?token={unsubscribe_token(self.link_key, link)}"
+        return self.unsubscribe_urls([link])[0]
+
+    def unsubscribe_urls(self, links: Sequence[tuple[bytes, int, int]]) -> Sequence[str]:
+        """One for each, of the fields of an `UnsubscribeLink`."""
+        page = f"{self.public_base_url}/unsubscribe?token="
+        return [page + token for token in unsubscribe_tokens(self.link_key, links)]
 
 
 class Send(Protocol):
@@ -104,31 +109,27 @@ class Mailing:
 
     def batch(self, sends: Sequence[Send]) -> Batch:
         """The call that carries `sends`, column by column: one by one takes twice as long."""
-        urls = [
-            self._identity.unsubscribe_url(
-                UnsubscribeLink(one.email_hash, one.subscriber_id, one.send_id)
-            )
-            for one in sends
-        ]
-        refs = [
-            send_ref(
-                self._identity.hash_key,
-                campaign_id=self._campaign_id,
-                send_id=one.send_id,
-                attempt=one.attempt,
-            )
-            for one in sends
-        ]
+        urls = self._identity.unsubscribe_urls(
+            [(one.email_hash, one.subscriber_id, one.send_id) for one in sends]
+        )
+        refs = send_refs(
+            self._identity.hash_key,
+            [(one.send_id, one.attempt) for one in sends],
+            campaign_id=self._campaign_id,
+        )
         recipients = map(
             Recipient,
             refs,
             [one.email for one in sends],
-            *zip(*self._slots(sends, urls), strict=True),
+            *self._slots(sends, urls),
             [{"List-Unsubscribe": f"<{url}>"} for url in urls],
         )
         return Batch(message=self._message, recipients=tuple(recipients))
 
-    def _slots(self, sends: Sequence[Send], urls: Sequence[str]) -> Sequence[Slots]:
+    def _slots(
+        self, sends: Sequence[Send], urls: Sequence[str]
+    ) -> tuple[Sequence[tuple[str, ...]], ...]:
+        """Of subject, html and text, for each of them."""
         people = People(
             email=[one.email for one in sends],
             unsubscribe_url=urls,

@@ -35,7 +35,7 @@ from services.base import (
     Throttled,
 )
 from services.http_transport import CutAnswer, Transport
-from services.sendgrid_merge import call_of, must_be_whole, sizes
+from services.sendgrid_merge import call_of, first_whole, sizes
 from services.wire import check_headers, how_many, json_body, reason
 
 # At DEBUG the SDK logs the key.
@@ -93,12 +93,11 @@ class SendGridAdapter(EspAdapter):
         self._sdk = sdk_over(transport, config)
 
     def fit(self, batch: Batch) -> int:
-        recipients = batch.recipients[:MAX_PERSONALIZATIONS]
-        whole = next((n for n, one in enumerate(recipients) if must_be_whole(one)), None)
+        whole = first_whole(batch)
         if whole == 0:
             return 1
         shared, each = sizes(batch.message)
-        most = len(recipients) if whole is None else whole
+        most = MAX_PERSONALIZATIONS if whole is None else min(whole, MAX_PERSONALIZATIONS)
         return how_many(
             batch,
             most=most,

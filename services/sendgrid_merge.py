@@ -14,6 +14,8 @@ MAX_CATEGORIES, MAX_CATEGORY_CHARS = 10, 255
 NONCE_BYTES = 4
 TAG_BYTES = 20
 """More than any tag is long."""
+UTF8_BYTES = 4
+"""Of one character, at most."""
 RECIPIENT_BYTES = 200
 """More than the keys and brackets of one personalization."""
 
@@ -24,7 +26,7 @@ def call_of(batch: Batch) -> Call:
     """The whole request."""
     message, recipients = batch.message, batch.recipients
     texts, tags = _tagged(message, _nonce(batch))
-    if any(map(must_be_whole, recipients)):
+    if first_whole(batch) is not None:
         if len(recipients) > 1:
             raise ValueError("the batch does not fit one call")
         texts, tags = filled(message, recipients[0]), []
@@ -38,15 +40,22 @@ def sizes(message: Message) -> tuple[int, int]:
     return json_size(_shared(message, texts)), each
 
 
-def must_be_whole(recipient: Recipient) -> bool:
-    """Too much to substitute: the mail goes complete, in a call of its own."""
-    values = values_of(recipient)
-    tags = len(values) * TAG_BYTES
-    # UTF-8 makes at most 4 bytes of a character.
-    if 4 * sum(map(len, values)) + tags <= MAX_SUBSTITUTION_BYTES:
-        return False
-    size = sum(len(value.encode("utf-8", "surrogatepass")) for value in values)
-    return size + tags > MAX_SUBSTITUTION_BYTES
+def first_whole(batch: Batch) -> int | None:
+    """The first recipient with too much to substitute: the mail goes complete, in a call of its
+    own."""
+    if _substituted(batch.most_chars * UTF8_BYTES, batch.recipients[0]) <= MAX_SUBSTITUTION_BYTES:
+        return None
+    return next((n for n, one in enumerate(batch.recipients) if _must_be_whole(one)), None)
+
+
+def _must_be_whole(recipient: Recipient) -> bool:
+    size = sum(len(value.encode("utf-8", "surrogatepass")) for value in values_of(recipient))
+    return _substituted(size, recipient) > MAX_SUBSTITUTION_BYTES
+
+
+def _substituted(size: int, recipient: Recipient) -> int:
+    """Bytes of the values, with their tags."""
+    return size + TAG_BYTES * len(values_of(recipient))
 
 
 def _nonce(batch: Batch) -> str:

@@ -93,6 +93,9 @@ class Slots(NamedTuple):
     text: tuple[str, ...]
 
 
+_Values = Sequence[tuple[str, ...]]
+"""A part's slot values, for each of several people."""
+
 NOBODY = Person(email="someone@example.com", attributes={}, unsubscribe_url="https://example.com/")
 """The person of the trial rendering: what is not known about a person must be no fault."""
 
@@ -123,13 +126,15 @@ class Template:
 
     def slots(self, person: Person) -> Slots:
         """The values for one person; raises a `TemplateError` that says what went wrong."""
-        return self.slots_of(_alone(person))[0]
+        [slots] = map(Slots, *self.slots_of(_alone(person)))
+        return slots
 
-    def slots_of(self, people: People) -> list[Slots]:
-        """The values for each of them; the `TemplateError` says for which it went wrong."""
+    def slots_of(self, people: People) -> tuple[_Values, _Values, _Values]:
+        """The values for each of them, of subject, html and text; the `TemplateError` says for
+        which it went wrong."""
         return self._slots(people, is_trial=False)
 
-    def _slots(self, people: People, *, is_trial: bool) -> list[Slots]:
+    def _slots(self, people: People, *, is_trial: bool) -> tuple[_Values, _Values, _Values]:
         subjects, htmls, texts = (
             part.values(people, self._campaign, is_trial=is_trial)
             if part
@@ -138,7 +143,7 @@ class Template:
         )
         if self._subject.skeleton.slots:
             subjects = [(_one_line(line) or NO_SUBJECT,) for (line,) in subjects]
-        return list(map(Slots, subjects, htmls, texts))
+        return subjects, htmls, texts
 
 
 def _alone(person: Person) -> People:
@@ -164,7 +169,7 @@ class _Part:
 
     def values(
         self, people: People, campaign: Mapping[str, Any], *, is_trial: bool
-    ) -> Sequence[tuple[str, ...]]:
+    ) -> _Values:
         """For each of them, the values of its slots."""
         if self._plain is None:
             return [

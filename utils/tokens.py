@@ -7,10 +7,11 @@ the rest of the ledger.
 
 import hashlib
 import hmac
+import operator
 import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -33,8 +34,18 @@ def email_hash(hash_key: bytes, email_key: str) -> bytes:
 
 def send_ref(hash_key: bytes, *, campaign_id: int, send_id: int, attempt: int) -> str:
     """`cx_send_id`: send id, attempt and a MAC of this installation and campaign."""
-    mac = _mac(hash_key, b"send", b"%d.%d.%d" % (campaign_id, send_id, attempt), _REF_MAC_BYTES)
-    return f"{send_id}-{attempt}-{_text(mac)}"
+    return send_refs(hash_key, [(send_id, attempt)], campaign_id=campaign_id)[0]
+
+
+def send_refs(
+    hash_key: bytes, sends: Sequence[tuple[int, int]], *, campaign_id: int
+) -> Sequence[str]:
+    """The same for many, each a send id and an attempt."""
+    said = [b"%d.%d.%d" % (campaign_id, send_id, attempt) for send_id, attempt in sends]
+    macs = _texts(_macs(hash_key, b"send", said, _REF_MAC_BYTES), _REF_MAC_BYTES)
+    return [
+        f"{send_id}-{attempt}-{mac}" for (send_id, attempt), mac in zip(sends, macs, strict=True)
+    ]
 
 
 def read_send_ref(ref: str) -> tuple[int, int] | None:
@@ -75,9 +86,12 @@ def link_key(secret: str) -> bytes:
 def unsubscribe_token(key: bytes, link: UnsubscribeLink) -> str:
     """A token for `/unsubscribe?token=` and `/preferences?token=`; it names no address and
     never expires."""
-    return _signed(
-        key, b"unsubscribe", _LINK.pack(link.email_hash, link.subscriber_id, link.send_id)
-    )
+    return unsubscribe_tokens(key, [link])[0]
+
+
+def unsubscribe_tokens(key: bytes, links: Iterable[tuple[bytes, int, int]]) -> Sequence[str]:
+    """The same for many, each the fields of an `UnsubscribeLink`."""
+    return _signed(key, b"unsubscribe", [_LINK.pack(*link) for link in links], _LINK.size)
 
 
 def read_unsubscribe_token(keys: Sequence[bytes], token: str) -> UnsubscribeLink | None:
@@ -102,7 +116,8 @@ class ConfirmLink:
 def confirm_token(key: bytes, link: ConfirmLink) -> str:
     """A token for `/confirm?token=`; whoever reads it judges its age."""
     issued_at = int(link.issued_at.timestamp())
-    return _signed(key, b"confirm", _CONFIRM.pack(link.email_hash, link.opt_in_id, issued_at))
+    said = _CONFIRM.pack(link.email_hash, link.opt_in_id, issued_at)
+    return _signed(key, b"confirm", [said], _CONFIRM.size)[0]
 
 
 def read_confirm_token(keys: Sequence[bytes], token: str) -> ConfirmLink | None:
@@ -115,8 +130,10 @@ def read_confirm_token(keys: Sequence[bytes], token: str) -> ConfirmLink | None:
     return ConfirmLink(email_hash=who, opt_in_id=opt_in_id, issued_at=at)
 
 
-def _signed(key: bytes, purpose: bytes, said: bytes) -> str:
-    return _text(said + _mac(key, purpose, said, _LINK_MAC_BYTES))
+def _signed(key: bytes, purpose: bytes, said: Sequence[bytes], size: int) -> Sequence[str]:
+    """Tokens of bytes that are all of that `size`, each with its MAC."""
+    macs = _macs(key, purpose, said, _LINK_MAC_BYTES)
+    return _texts(map(operator.add, said, macs), size + _LINK_MAC_BYTES)
 
 
 def _verified(keys: Sequence[bytes], purpose: bytes, token: str, size: int) -> bytes | None:
@@ -130,9 +147,15 @@ def _verified(keys: Sequence[bytes], purpose: bytes, token: str, size: int) -> b
 
 
 def _mac(key: bytes, purpose: bytes, said: bytes, size: int) -> bytes:
-    mac = _empty_mac(key, purpose, size).copy()
-    mac.update(said)
-    return mac.digest()
+    return _macs(key, purpose, [said], size)[0]
+
+
+def _macs(key: bytes, purpose: bytes, said: Sequence[bytes], size: int) -> Sequence[bytes]:
+    empty = _empty_mac(key, purpose, size)
+    macs = [empty.copy() for _ in said]
+    for mac, one in zip(macs, said, strict=True):
+        mac.update(one)
+    return [mac.digest() for mac in macs]
 
 
 @lru_cache(maxsize=64)
@@ -141,8 +164,13 @@ def _empty_mac(key: bytes, purpose: bytes, size: int) -> "hashlib.blake2b":
     return hashlib.blake2b(key=key, person=purpose, digest_size=size)
 
 
-def _text(raw: bytes) -> str:
-    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+def _texts(raw: Iterable[bytes], size: int) -> Sequence[str]:
+    """Base64 of each, all of that `size`, without padding; written in one go, since a call for
+    each takes as long as its MAC. Three bytes are four characters, so each is filled up."""
+    fill = bytes(-size % 3)
+    written = urlsafe_b64encode(fill.join([*raw, b""])).decode()
+    step, chars = (size + len(fill)) * 4 // 3, -(-size * 4 // 3)
+    return [written[at : at + chars] for at in range(0, len(written), step)]
 
 
 def _bytes(token: str) -> bytes | None:
