@@ -200,14 +200,22 @@ class Batch:
         """All values in the bodies."""
         return "".join(chain.from_iterable(self.columns.html + self.columns.text))
 
+    @property
+    def header_values(self) -> Sequence[Sequence[str]]:
+        """Of recipients who have the same headers: a column for each of these."""
+        return list(zip(*(one.values() for one in self.columns.headers), strict=True))
+
+    @cached_property
+    def slot_values(self) -> Sequence[Sequence[str]]:
+        """A column for each slot: those of the subject, of the HTML, of the text."""
+        every = self.columns
+        parts = (every.subject, every.html, every.text)
+        return [column for part in parts for column in zip(*part, strict=True)]
+
     @cached_property
     def most_chars(self) -> int:
         """No recipient's slot values have more characters together."""
-        slots = chain.from_iterable(
-            zip(*part, strict=True)
-            for part in (self.columns.subject, self.columns.html, self.columns.text)
-        )
-        return sum(max(map(len, values)) for values in slots)
+        return sum(max(map(len, values)) for values in self.slot_values)
 
 
 class Columns(NamedTuple):

@@ -5,7 +5,7 @@ https://postmarkapp.com/developer/api/email-api#send-batch-emails
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from config.esp_config import EspName, PostmarkConfig
@@ -23,20 +23,20 @@ from services.base import (
     MessageRejected,
     Outcome,
     OutcomeUnknown,
-    Recipient,
     SendResult,
     Throttled,
 )
 from services.http_transport import Transport
+from services.json_forms import SLOT, Names, headers_with_slots, json_array
 from services.postmark_client import Client, Refused
 from services.wire import (
     check_headers,
-    filled,
     header_list,
     how_many,
     json_body,
     json_size,
     mailbox,
+    parts,
     reason,
 )
 
@@ -139,15 +139,15 @@ class PostmarkAdapter(EspAdapter):
 
     def send(self, batch: Batch) -> BatchAnswer:
         check_headers(batch)
-        common = self._common(batch.message)
-        mails = [_mail(common, batch.message, recipient) for recipient in batch.recipients]
+        count = len(batch.recipients)
+        mails = _mails(batch, self._common(batch.message))
         try:
             answer = self._client().call("POST", "email/batch", data=mails)
         except Refused as refused:
-            return _refusal(refused, len(mails))
+            return _refusal(refused, count)
         except (ValueError, RecursionError) as error:
             raise OutcomeUnknown("200: not JSON", http_status=200) from error
-        if not isinstance(answer, list) or len(answer) != len(mails):
+        if not isinstance(answer, list) or len(answer) != count:
             raise OutcomeUnknown("200: not one result for each message", http_status=200)
         return BatchAnswer(http_status=200, results=tuple(map(_result, answer)))
 
@@ -212,20 +212,31 @@ def call_postmark(
     return found if isinstance(found, dict) else {}
 
 
-def _mail(common: dict[str, Any], message: Message, recipient: Recipient) -> dict[str, Any]:
-    texts = filled(message, recipient)
-    mail = {
-        **common,
-        "To": recipient.address,
-        "Subject": texts["subject"],
-        "Metadata": {SEND_REF_KEY: recipient.send_ref},
-        "Headers": header_list({**message.headers, **recipient.headers}),
-    }
-    if "html" in texts:
-        mail["HtmlBody"] = texts["html"]
-    if "text" in texts:
-        mail["TextBody"] = texts["text"]
-    return mail
+def _mails(batch: Batch, common: Mapping[str, Any]) -> bytes:
+    """The whole request, as JSON: a mail for each."""
+    message = batch.message
+    form = {name: SLOT.join(skeleton.literals) for name, skeleton in parts(message).items()}
+
+    def shape(own: Names) -> dict[str, Any]:
+        mail = {
+            **common,
+            "To": SLOT,
+            "Subject": form["subject"],
+            "Metadata": {SEND_REF_KEY: SLOT},
+            "Headers": header_list(headers_with_slots(message.headers, own)),
+        }
+        if "html" in form:
+            mail["HtmlBody"] = form["html"]
+        if "text" in form:
+            mail["TextBody"] = form["text"]
+        return mail
+
+    def texts(run: Batch) -> Iterable[Sequence[str]]:
+        slots, n = run.slot_values, message.subject.slots
+        refs, addresses = run.columns.send_ref, run.columns.address
+        return (addresses, *slots[:n], refs, *run.header_values, *slots[n:])
+
+    return b"".join(json_array(batch, shape, texts))
 
 
 def _result(item: Any) -> SendResult:

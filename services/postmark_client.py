@@ -61,13 +61,14 @@ def _session(transport: Transport) -> requests.Session:
 
 
 class _Session(requests.Session):
-    """Writes JSON as all of us do: requests' own way takes three times as long."""
+    """Writes JSON as all of us do, and takes what is written already: requests' own way takes
+    three times as long."""
 
     def request(  # type: ignore[override] # as the SDK calls it
         self, method: str, url: str, *, json: Any, headers: dict[str, str], **options: Any
     ) -> requests.Response:
         if json is not None:
-            options["data"] = json_body(json)
+            options["data"] = json if isinstance(json, bytes) else json_body(json)
             headers = {**headers, "Content-Type": "application/json"}
         return super().request(method, url, headers=headers, **options)
 

@@ -110,7 +110,7 @@ class SendGridAdapter(EspAdapter):
     def send(self, batch: Batch) -> BatchAnswer:
         check_headers(batch)
         try:
-            response = self._sdk.send(call_of(batch))
+            response = self._sdk.client.mail.send.post(request_body=call_of(batch))
         except CutAnswer as error:
             if error.status != 202:
                 raise
@@ -194,8 +194,8 @@ class _KeptAliveClient(Client):  # type: ignore[misc] # the SDK has no types
     def get(self, query_params: Mapping[str, Any] | None = None) -> Response:
         return self._call("GET", None, query_params)
 
-    def post(self, request_body: dict[str, Any]) -> Response:
-        return self._call("POST", json_body(request_body))
+    def post(self, request_body: bytes) -> Response:
+        return self._call("POST", request_body)
 
     def delete(self) -> Response:
         return self._call("DELETE", None)

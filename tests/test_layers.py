@@ -74,6 +74,7 @@ LAYERS: dict[str, int] = {
     "services.suppression_calls": 2,
     "services.simulator": 2,
     "services.webhook_fields": 2,
+    "services.json_forms": 2,
     "services.wire": 2,
     # 1: words and tools
     "services.base": 1,
@@ -87,6 +88,7 @@ LAYERS: dict[str, int] = {
 ESP_SIDE = (
     *ADAPTERS,
     *("services.adapters", "services.http_transport", "services.simulator", "services.wire"),
+    "services.json_forms",
     *("services.domain_records", "services.suppression_calls", "services.webhook_fields"),
 )
 DATABASE_SIDE = ("database", "sqlalchemy", "alembic")

@@ -82,7 +82,7 @@ class People(NamedTuple):
 
 _WORDS = frozenset({"email", "first_name", "last_name", "unsubscribe_url"})
 """The variables that are text, or nothing."""
-_SPECIAL = re.compile("[&<>'\"]")
+_SPECIAL = "&<>'\""
 
 
 class Slots(NamedTuple):
@@ -167,9 +167,7 @@ class _Part:
         except _FAULTS as error:
             raise TemplateError(field, _words(error)) from error
 
-    def values(
-        self, people: People, campaign: Mapping[str, Any], *, is_trial: bool
-    ) -> _Values:
+    def values(self, people: People, campaign: Mapping[str, Any], *, is_trial: bool) -> _Values:
         """For each of them, the values of its slots."""
         if self._plain is None:
             return [
@@ -191,9 +189,10 @@ class _Part:
         columns = [[word or "" for word in getattr(people, name)] for name in names]
         if self._sandbox.autoescape:
             columns = [
-                list(map(escape, words)) if _SPECIAL.search("".join(words)) else words
-                for words in columns
+                list(map(escape, words)) if _is_special(words) else words for words in columns
             ]
+        if form == "%s":
+            return columns[0]
         if len(columns) == 1:
             return [form % word for word in columns[0]]
         return [form % words for words in zip(*columns, strict=True)]
@@ -222,6 +221,12 @@ class _Part:
     def _must_be_sendable(self, n: int, written: str) -> None:
         if why := unsendable(written):
             raise TemplateError(self._field, f"a value {why}", person=n)
+
+
+def _is_special(words: Sequence[str]) -> bool:
+    """Whether HTML would read one of them as more than text."""
+    together = "".join(words)
+    return any(one in together for one in _SPECIAL)
 
 
 def _plain(body: Sequence[nodes.Node]) -> "list[_Slot] | None":
