@@ -74,7 +74,7 @@ def outcome_of(delivery: Delivery, call: "Future[BatchAnswer]") -> BatchOutcome:
         results = (_not_built(error),) * size
     else:
         results, http_status = (_failed(error),) * carried, getattr(error, "http_status", None)
-    kept = tuple(map(_storable, results))
+    kept = _all_storable(results)
     return BatchOutcome(
         results=kept + (NOT_FIT,) * (size - len(kept)),
         http_status=http_status,
@@ -143,6 +143,13 @@ def breaker_after(
             return after_success(breaker, now, probe=probe)
 
 
+def _all_storable(results: Sequence[SendResult]) -> tuple[SendResult, ...]:
+    """Where an ESP says the same of many, they are one object."""
+    different = {id(one): one for one in results}
+    storable = {key: _storable(one) for key, one in different.items()}
+    return tuple([storable[id(one)] for one in results])
+
+
 def _storable(result: SendResult) -> SendResult:
     """The same, with texts that both databases take: they come from outside."""
     reason = _text(result.reason, REASON_CHARS)
@@ -160,5 +167,5 @@ def _text(given: str | None, most: int) -> str | None:
 
 def _detail(results: Sequence[SendResult]) -> str | None:
     """The commonest reason that is not an acceptance, for a person who looks at the batch."""
-    reasons = Counter(result.reason for result in results if result.reason)
+    reasons = Counter([result.reason for result in results if result.reason])
     return reasons.most_common(1)[0][0] if reasons else None

@@ -53,7 +53,7 @@ class Answers:
         )
         if after != before:
             save_breaker(self._session, batch.esp, after)
-        accepted = sum(r.outcome is Outcome.ACCEPTED for r in outcome.results)
+        accepted = outcome.counts[Outcome.ACCEPTED]
         failed = said.outcome in (Outcome.UNKNOWN, Outcome.ESP_UNAVAILABLE)
         note_outcomes(self._session, batch.esp, self._now, successes=accepted, failures=int(failed))
         note_day(self._session, batch.esp, outcome, self._now)

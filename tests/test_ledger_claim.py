@@ -50,6 +50,7 @@ def test_a_claim_takes_the_next_sends_and_says_what_their_mails_are_made_of(at: 
     assert set(batch.sends[0]._fields) == {
         *("send_id", "attempt", "subscriber_id", "email", "email_hash"),
         *("first_name", "last_name", "attributes", "tags", "mailbox_provider"),
+        *("refused_by", "kept_from"),
     }
     row = at.batches()[1]
     assert (row.size, row.first_send_id, row.last_send_id, row.state.value) == (

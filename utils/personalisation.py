@@ -8,6 +8,7 @@ a mark, so that `{% set %}` and macros work across them; the skeleton is shipped
 `template_guard` says what may be written, `template_filters` what it means.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
@@ -70,14 +71,15 @@ class Person(NamedTuple):
 
 
 class People(NamedTuple):
-    """Several `Person`s: a column for each field."""
+    """Several `Person`s: a column for each field. Attributes and tags may be JSON still, which
+    is read when a template asks for it."""
 
     email: Sequence[str]
     unsubscribe_url: Sequence[str]
-    attributes: Sequence[Mapping[str, Any]]
+    attributes: Sequence[str | Mapping[str, Any]]
     first_name: Sequence[str | None]
     last_name: Sequence[str | None]
-    tags: Sequence[Sequence[str]]
+    tags: Sequence[str | Sequence[str]]
 
 
 _WORDS = frozenset({"email", "first_name", "last_name", "unsubscribe_url"})
@@ -135,15 +137,24 @@ class Template:
         return self._slots(people, is_trial=False)
 
     def _slots(self, people: People, *, is_trial: bool) -> tuple[_Values, _Values, _Values]:
+        parts = (self._subject, self._html, self._text)
+        if not all(part is None or part.is_plain for part in parts):
+            people = people._replace(
+                attributes=_parsed(people.attributes), tags=_parsed(people.tags)
+            )
         subjects, htmls, texts = (
             part.values(people, self._campaign, is_trial=is_trial)
             if part
             else [()] * len(people.email)
-            for part in (self._subject, self._html, self._text)
+            for part in parts
         )
         if self._subject.skeleton.slots:
             subjects = [(_one_line(line) or NO_SUBJECT,) for (line,) in subjects]
         return subjects, htmls, texts
+
+
+def _parsed(column: Sequence[Any]) -> list[Any]:
+    return [json.loads(one) if isinstance(one, str) else one for one in column]
 
 
 def _alone(person: Person) -> People:
@@ -166,6 +177,11 @@ class _Part:
             self._pieces = sandbox.from_string(tree)
         except _FAULTS as error:
             raise TemplateError(field, _words(error)) from error
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that it asks of a person is words."""
+        return self._plain is not None
 
     def values(self, people: People, campaign: Mapping[str, Any], *, is_trial: bool) -> _Values:
         """For each of them, the values of its slots."""

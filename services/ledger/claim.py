@@ -1,6 +1,5 @@
 """Claim sends for one call: committed as `sending` before the first byte leaves."""
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +55,10 @@ _NOW: BindParameter[datetime] = bindparam("now", type_=_SENDS.c.claimed_at.type)
 
 
 class ClaimedSend(NamedTuple):
-    """A send of a batch, with its person as they are now (`None`s once they are erased)."""
+    """A send of a batch, with its person as they are now (`None`s once they are erased).
+
+    A row of `_COLUMNS` as the driver gives it: there is one for each mail.
+    """
 
     send_id: int
     attempt: int
@@ -66,8 +68,13 @@ class ClaimedSend(NamedTuple):
     first_name: str | None
     last_name: str | None
     mailbox_provider: str
-    attributes: Mapping[str, Any]
-    tags: Sequence[str]
+    attributes: str | Mapping[str, Any]
+    """JSON: text on SQLite, parsed by the driver on PostgreSQL. So are the tags."""
+    tags: str | Sequence[str]
+    refused_by: str | None
+    """The ESP that refused it last."""
+    kept_from: str | None
+    """Why its person must not be written to any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,15 +106,14 @@ def claim(
     `closed` to this ESP stay queued. `None` when nothing was claimed. Of `campaign`'s counters
     `queued` is up to date afterwards.
     """
-    rows = _next_in_queue(session, campaign, n, now, closed)
-    free = [row for row in rows if row[-1] is None]
-    left = _skip(session, campaign.id, [(row[0], row[-1]) for row in rows if row[-1] is not None])
-    counters = {"queued": -len(rows), "sending": len(free), "skipped": left}
+    queued = _next_in_queue(session, campaign, n, now, closed)
+    sends = [send for send in queued if send.kept_from is None]
+    left = _skip(session, campaign.id, [send for send in queued if send.kept_from is not None])
+    counters = {"queued": -len(queued), "sending": len(sends), "skipped": left}
     move(session, campaign.id, now, counters)
-    set_committed_value(campaign, "queued", campaign.queued - len(rows))
-    if not free:
+    set_committed_value(campaign, "queued", campaign.queued - len(queued))
+    if not sends:
         return None
-    sends = [_send(row) for row in free]
     batch = ClaimedBatch(
         id=_new_batch(session, campaign.id, esp, sends, now),
         campaign_id=campaign.id,
@@ -118,7 +124,7 @@ def claim(
     )
     _take(session, batch, now, closed)
     reserve_quota(session, esp, len(sends), batch.quota_hour)
-    refusers = Counter([row[-2] for row in free])
+    refusers = Counter([send.refused_by for send in sends])
     changes = {f"{one}>{esp}": count for one, count in refusers.items() if one not in (None, esp)}
     kinds = {TallyKind.CLAIMED: {esp.value: len(sends)}, TallyKind.FAILOVER: changes}
     tally_each(session, campaign.id, kinds)
@@ -128,13 +134,12 @@ def claim(
 def batch_sends(session: Session, batch_id: int, first: int, last: int) -> Sequence[ClaimedSend]:
     """The sends of a batch that are still `sending`, also those of the erased."""
     said = {"batch": batch_id, "first": first, "last": last}
-    return [_send(row) for row in _read(session, _OF_BATCH, said)]
+    return _read(session, _OF_BATCH, said)
 
 
 def _next_in_queue(
     session: Session, campaign: Campaign, n: int, now: datetime, closed: Collection[str]
-) -> list[tuple[Any, ...]]:
-    """What `_send` reads, then `refused_by` and why the person must not be written to."""
+) -> list[ClaimedSend]:
     asked_for = is_asked_for(campaign, now)
     make = _queue if asked_for is None else _queue.__wrapped__
     said = {"campaign": campaign.id, "n": n, "now": now}
@@ -155,10 +160,11 @@ _COLUMNS = (
     _SENDS.c.mailbox_provider,
     _PEOPLE.c.attributes,
     _PEOPLE.c.tags,
+    _SENDS.c.refused_by,
 )
 _FROM = _SENDS.outerjoin(_PEOPLE, _PEOPLE.c.id == _SENDS.c.subscriber_id)
 _OF_BATCH = (
-    select(*_COLUMNS)
+    select(*_COLUMNS, null())
     .select_from(_FROM)
     .where(
         _SENDS.c.id.between(bindparam("first"), bindparam("last")),
@@ -175,7 +181,7 @@ _CLOSED = _SENDS.c.mailbox_provider.not_in(bindparam("closed", expanding=True))
 def _queue(is_partly_closed: bool, asked_for: ColumnElement[bool] | None) -> Executable:
     conditions = [_SENDS.c.campaign_id == bindparam("campaign"), _SENDS.c.status == QUEUED]
     return (
-        select(*_COLUMNS, _SENDS.c.refused_by, _kept_from(asked_for))
+        select(*_COLUMNS, _kept_from(asked_for))
         .select_from(_FROM)
         .where(*conditions, *([_CLOSED] if is_partly_closed else []))
         .order_by(_SENDS.c.id)
@@ -195,34 +201,22 @@ def _kept_from(asked_for: ColumnElement[bool] | None) -> ColumnElement[str | Non
     )
 
 
-def _read(session: Session, statement: Executable, said: Mapping[str, Any]) -> list[Any]:
-    """Rows as the driver gives them: SQLAlchemy's take longer to make than all the rest."""
+def _read(session: Session, statement: Executable, said: Mapping[str, Any]) -> list[ClaimedSend]:
+    """Without SQLAlchemy's rows, which take longer to make than all the rest."""
     cursor = session.connection().execute(statement, said).cursor
     assert cursor is not None
-    return list(cursor.fetchall())
+    return list(map(ClaimedSend._make, cursor.fetchall()))
 
 
-def _send(row: Sequence[Any]) -> ClaimedSend:
-    return ClaimedSend._make((*row[:8], _parsed(row[8]), _parsed(row[9])))
-
-
-def _parsed(value: Any) -> Any:
-    """JSON of a row: text on SQLite, parsed by the driver on PostgreSQL."""
-    if not isinstance(value, str):
-        return value
-    return _EMPTY[value] if value in _EMPTY else json.loads(value)
-
-
-_EMPTY: dict[str, Any] = {"{}": {}, "[]": []}
-
-
-def _skip(session: Session, campaign_id: int, kept: Sequence[tuple[int, str]]) -> int:
+def _skip(session: Session, campaign_id: int, sends: Sequence[ClaimedSend]) -> int:
     """Take sends out of the queue, each with its reason; how many."""
-    if not kept:
+    if not sends:
         return 0
-    _SKIP.run(session.connection(), [(SendStatus.SKIPPED, why, send_id) for send_id, why in kept])
-    tally(session, campaign_id, TallyKind.SKIPPED, Counter(why for _, why in kept))
-    return len(kept)
+    rows = [(SendStatus.SKIPPED, send.kept_from, send.send_id) for send in sends]
+    _SKIP.run(session.connection(), rows)
+    reasons = Counter([str(send.kept_from) for send in sends])
+    tally(session, campaign_id, TallyKind.SKIPPED, reasons)
+    return len(sends)
 
 
 _SKIP = Bulk(

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Table, bindparam, literal_column, select, update
@@ -33,7 +34,7 @@ SENDING: ColumnElement[str] = literal_column("'sending'")
 DIED = "the process ended before the ESP's answer was recorded"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchOutcome:
     """What became of a batch: one result per send, in order."""
 
@@ -42,6 +43,10 @@ class BatchOutcome:
     detail: str | None
     carried: int
     """The call was made with the first so many of them; 0: there was no call."""
+
+    @cached_property
+    def counts(self) -> Counter[Outcome]:
+        return Counter([result.outcome for result in self.results])
 
 
 def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: datetime) -> bool:
@@ -81,7 +86,9 @@ def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: da
 
 def note_day(session: Session, esp: EspName, outcome: BatchOutcome, now: datetime) -> None:
     """Count a call and its sends in the figures of the day."""
-    counted = Counter(STATUS_AFTER[result.outcome] for result in outcome.results)
+    counted: Counter[SendStatus] = Counter()
+    for said, n in outcome.counts.items():
+        counted[STATUS_AFTER[said]] += n
     refused = counted[SendStatus.QUEUED] == len(outcome.results)
     add_to(
         session,
