@@ -3,6 +3,7 @@
 import logging
 from datetime import datetime
 
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from config.failpoints import Failpoint
@@ -69,21 +70,21 @@ class Answers:
             self._floor.fits[key] = max(self._floor.fits[key], fit * 2)
 
     def _react(self, batch: ClaimedBatch, outcome: BatchOutcome) -> None:
-        campaign = self._session.get(
-            Campaign, batch.campaign_id, options=LIGHT, populate_existing=True
-        )
-        if campaign is None:
-            return
-        if campaign.status is CampaignStatus.CANCELLED:
-            cancel_queued(self._session, campaign.id, self._now)
-            self.stood_still = True
+        """What the answer means for its campaign, which may have been deleted or stopped since."""
+        status = self._session.scalar(_STATUS, {"campaign": batch.campaign_id})
+        if status is CampaignStatus.CANCELLED:
+            cancel_queued(self._session, batch.campaign_id, self._now)
         refused = [r for r in outcome.results if r.outcome is Outcome.MESSAGE_REJECTED]
-        if refused and campaign.status in RUNNING:
+        if refused and status in RUNNING:
             who = f"{batch.esp} refused the message: " if outcome.carried else ""
-            self.stood_still = True
+            campaign = self._session.get_one(Campaign, batch.campaign_id, options=LIGHT)
             pause(campaign, f"{who}{refused[0].reason}")
-        elif campaign.status not in RUNNING:
             self.stood_still = True
+        elif status is not None and status not in RUNNING:
+            self.stood_still = True
+
+
+_STATUS = select(Campaign.status).where(Campaign.id == bindparam("campaign"))
 
 
 def _tell(batch: ClaimedBatch, said: SendResult, http_status: int | None) -> None:

@@ -94,7 +94,7 @@ class Step:
                 plan_chunk(self._session, campaign, self._now)
                 reach(Failpoint.PLAN_BEFORE_COMMIT)
                 self.pause = 0.0
-            elif campaign.queued > 0:
+            if campaign.queued > 0:
                 if bad := why_campaign_brakes(self._session, campaign, self._now):
                     self._pause_campaign(campaign, f"brakes: {bad}")
                 else:
@@ -183,7 +183,8 @@ class Step:
             self._finish(campaign)
 
     def _finish(self, campaign: Campaign) -> None:
-        if is_under_way(self._session, campaign.id):
+        is_planned = campaign.status is not CampaignStatus.PLANNING
+        if not is_planned or is_under_way(self._session, campaign.id):
             return
         if may_go_again(self._session, campaign):
             requeue_unknown(self._session, campaign, self._now, why="its outcome was not known")
@@ -213,6 +214,8 @@ class Step:
         """No ESP may get anything now: stay for a moment, or wait and say for what."""
         if self._probing() or any(b.campaign_id == campaign.id for b in self._batches()):
             return  # an answer is on its way, and with it the next step
+        if campaign.status is CampaignStatus.PLANNING:
+            return  # which goes on meanwhile
         if bad := why_all_brake(allowed, self._now):
             self._pause_campaign(campaign, bad)
             return

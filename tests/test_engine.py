@@ -1,14 +1,18 @@
 """Campaigns through three ESPs: each mail at most once, and everybody accounted for."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
 from config.settings import EspDistribution
-from database.models import CampaignStatus, SubscriberStatus
+from database.models import Campaign, CampaignStatus, SubscriberStatus
 from database.session import Database
+from services import campaign_step
+from services.ledger import plan as planning
 from services.simulator.modes import Mode
 from services.simulator.server import SIMULATED
 from tests.conftest import Clock
@@ -30,6 +34,38 @@ def test_everybody_gets_one_mail_from_the_first_esp(at: Rig) -> None:
     assert (told["status"], told["planned"], told["by_esp"]) == ("sent", 230, {"sendgrid": 230})
     assert at.simulator.accepted() == {SENDGRID: 230, SES: 0, POSTMARK: 0}
     assert at.simulator.duplicates() == {}
+
+
+def test_the_first_are_written_to_while_others_are_planned(
+    at: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "IDS_PER_CHUNK", 10)
+    begun = []
+
+    def plan_chunk(session: Session, campaign: Campaign, now: datetime) -> None:
+        begun.append((campaign.planned, campaign.sending + campaign.accepted))
+        planning.plan_chunk(session, campaign, now)
+
+    at.add_people(30)
+    at.configure(SENDGRID, batch_size=5, concurrency=1)
+    at.start()
+    at.send(audience={"emails": ["person0@example.net"]})  # once the ESPs were looked up
+    monkeypatch.setattr(campaign_step, "plan_chunk", plan_chunk)
+    assert at.send()["by_esp"] == {"sendgrid": 30}
+    assert [planned for planned, _ in begun] == [0, 10, 20]
+    assert [going >= 5 for _, going in begun] == [False, True, True]
+
+
+def test_a_campaign_that_has_to_wait_is_planned_to_its_end(
+    at: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "IDS_PER_CHUNK", 10)
+    at.add_people(30)
+    for esp in SIMULATED:
+        at.configure(esp, daily_limit=1)
+    at.start()
+    told = at.wait(at.create(), CampaignStatus.WAITING)
+    assert (told["planned"], told["counts"]["accepted"], told["counts"]["queued"]) == (30, 3, 27)
 
 
 def test_every_mail_carries_both_unsubscribe_headers_and_its_own_link(at: Rig) -> None:

@@ -1,7 +1,7 @@
 """Write the ledger of a campaign: one row per person of its audience, chunk by chunk.
 
-Nothing is sent before the plan is complete. Each chunk is one transaction with the
-watermark in the campaign's row, so that a plan cut short goes on where it stopped.
+Each chunk is one transaction with the watermark in the campaign's row, so that a plan cut short
+goes on where it stopped. Who is planned may be written to before the last one is.
 """
 
 from collections import Counter
@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from database.models import (
     Campaign,
@@ -70,7 +71,10 @@ def count_audience(session: Session, audience: Mapping[str, Any], now: datetime)
 
 
 def plan_chunk(session: Session, campaign: Campaign, now: datetime) -> None:
-    """Plan the next part of the audience; the last part moves the campaign to `sending`."""
+    """Plan the next part of the audience; the last part moves the campaign to `sending`.
+
+    Of `campaign`'s counters `queued` is up to date afterwards.
+    """
     emails: list[str] | None = campaign.audience.get("emails")
     if emails is not None:
         last = _plan_emails(session, campaign, emails, now)
@@ -173,6 +177,8 @@ def _count(session: Session, campaign: Campaign, before: int, now: datetime) -> 
     for status, reason, n, first, last in rows:
         planned += n
         move(session, campaign.id, now, {"planned": n, status.value: n})
+        if status is SendStatus.QUEUED:
+            set_committed_value(campaign, "queued", campaign.queued + n)
         if status is SendStatus.SKIPPED:
             tally(session, campaign.id, TallyKind.SKIPPED, {str(reason): n})
         campaign.first_send_id = min(campaign.first_send_id or first, first)
