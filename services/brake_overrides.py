@@ -1,6 +1,8 @@
 """Overrides of the brake as the database has them; the last one of each counts."""
 
-from sqlalchemy import func, select
+from typing import Any, cast
+
+from sqlalchemy import Row, Table, func, select
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
@@ -10,15 +12,13 @@ from services.brake import Limits, Override
 
 def of_esps(session: Session) -> dict[EspName, Override]:
     """The last override of each ESP that ever had one, over or not."""
-    return {row.esp: _told(row) for row in session.scalars(_LAST_OF_ESPS) if row.esp is not None}
+    return {row.esp: _told(row) for row in session.connection().execute(_LAST_OF_ESPS)}
 
 
-_LAST_OF_ESPS = select(BrakeOverride).where(
-    BrakeOverride.id.in_(
-        select(func.max(BrakeOverride.id))
-        .where(BrakeOverride.esp.is_not(None))
-        .group_by(BrakeOverride.esp)
-    )
+# Each step of the engine asks, and of the table it takes half the time.
+_ALL = cast("Table", BrakeOverride.__table__)
+_LAST_OF_ESPS = select(_ALL).where(
+    _ALL.c.id.in_(select(func.max(_ALL.c.id)).where(_ALL.c.esp.is_not(None)).group_by(_ALL.c.esp))
 )
 
 
@@ -50,7 +50,7 @@ def keep(session: Session, override: Override, *, of: EspName | int, because: st
     )
 
 
-def _told(row: BrakeOverride) -> Override:
+def _told(row: BrakeOverride | Row[Any]) -> Override:
     return Override(
         ordered_by=row.ordered_by,
         why=row.why,

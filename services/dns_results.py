@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import delete, select
+from sqlalchemy import Table, delete, select
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
@@ -100,12 +100,13 @@ def compared(before: Sequence[Iterable[Told]], after: Iterable[Told]) -> list[Ch
 def blocks(session: Session) -> dict[EspName, dict[str, str]]:
     """Per ESP the domains whose mail it would send unauthenticated, and why."""
     found: dict[EspName, dict[str, str]] = {}
-    for row in session.scalars(_BLOCKS):
+    for row in session.connection().execute(_BLOCKS):
         found.setdefault(row.esp, {})[row.domain] = row.reason
     return found
 
 
-_BLOCKS = select(DnsBlock)
+# Each step of the engine asks, and of the table it takes half the time.
+_BLOCKS = select(cast("Table", DnsBlock.__table__))
 
 
 def _newest(session: Session, domain: str, n: int) -> Sequence[DnsCheck]:

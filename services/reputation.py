@@ -277,25 +277,23 @@ def _week(session: Session, now: datetime) -> dict[EspName, Figures]:
     A day counts as bounced who was refused for good, and as blocked those of them who were
     refused for another reason than their address.
     """
-    rows = session.execute(_DAYS_AFTER, {"day": (now - WINDOW).date()})
+    rows = session.connection().execute(_DAYS_AFTER, {"day": (now - WINDOW).date()})
     return {
         esp: Figures(accepted=int(accepted), complaints=int(complained), invalid=int(invalid))
         for esp, accepted, complained, invalid in rows
     }
 
 
+_DAYS = cast("Table", EspPerformanceDay.__table__).c
 _DAYS_AFTER = (
     select(
-        EspPerformanceDay.esp,
-        func.sum(EspPerformanceDay.accepted),
-        func.sum(EspPerformanceDay.complained),
-        func.sum(EspPerformanceDay.bounced - EspPerformanceDay.blocked),
+        _DAYS.esp,
+        func.sum(_DAYS.accepted),
+        func.sum(_DAYS.complained),
+        func.sum(_DAYS.bounced - _DAYS.blocked),
     )
-    .where(
-        EspPerformanceDay.mailbox_provider == ALL_PROVIDERS,
-        EspPerformanceDay.day > bindparam("day"),
-    )
-    .group_by(EspPerformanceDay.esp)
+    .where(_DAYS.mailbox_provider == ALL_PROVIDERS, _DAYS.day > bindparam("day"))
+    .group_by(_DAYS.esp)
 )
 
 

@@ -7,9 +7,9 @@ functions write what it is made of.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from config.esp_config import ESPS, EspConfig, EspName
@@ -172,7 +172,7 @@ class _Used:
 
 def _used(session: Session, now: datetime) -> dict[EspName, _Used]:
     since = min(month_of(now), hour_of(now) - DAY - HOUR)
-    rows = session.execute(_QUOTAS_SINCE, {"since": since})
+    rows = session.connection().execute(_QUOTAS_SINCE, {"since": since})
     found: dict[EspName, _Used] = {}
     for esp, window, starts_at, used in rows:
         entry = found.setdefault(esp, _Used())
@@ -183,8 +183,10 @@ def _used(session: Session, now: datetime) -> dict[EspName, _Used]:
     return found
 
 
-_QUOTAS_SINCE = select(EspQuota.esp, EspQuota.window, EspQuota.starts_at, EspQuota.used).where(
-    EspQuota.starts_at >= bindparam("since")
+# On the table, as other statements of each step: an ORM's select takes twice as long.
+_QUOTAS = cast("Table", EspQuota.__table__).c
+_QUOTAS_SINCE = select(_QUOTAS.esp, _QUOTAS.window, _QUOTAS.starts_at, _QUOTAS.used).where(
+    _QUOTAS.starts_at >= bindparam("since")
 )
 
 
