@@ -4,11 +4,10 @@ its own status in the answer.
 https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendBulkEmail.html
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from threading import Lock
+from threading import Lock, local
 from typing import Any
 
 from botocore.exceptions import (
@@ -46,7 +45,7 @@ from services.base import (
     Throttled,
 )
 from services.http_transport import Transport
-from services.wire import check_headers, how_many, json_size, reason, values_of
+from services.wire import check_headers, how_many, json_body, json_size, reason, values_of
 
 
 class BadRequest(MessageRejected):
@@ -147,6 +146,9 @@ class SesAdapter(EspAdapter):
         )
         self._configuration_set = config.configuration_set
         self._client = aws_client(config, "sesv2", transport, endpoint_url=config.base_url)
+        self._client.meta.events.register("before-call.sesv2.SendBulkEmail", self._add_entries)
+        self._own = local()
+        """What a thread's next call carries."""
         self._invalid_in_a_row: Counter[Skeleton] = Counter()
         self._lock = Lock()
 
@@ -164,7 +166,7 @@ class SesAdapter(EspAdapter):
             limit=MAX_CALL_BYTES,
             shared=shared,
             each=ENTRY_BYTES + len(values_of(batch.recipients[0])) * SLOT_BYTES,
-            measure=lambda texts: json_size(json.dumps(texts, ensure_ascii=False)),
+            measure=lambda texts: len(json_body(json_body(texts).decode())),
         )
 
     def send(self, batch: Batch) -> BatchAnswer:
@@ -173,8 +175,8 @@ class SesAdapter(EspAdapter):
         if not is_mergeable(message) or first_whole(batch) is not None:
             return self._send_whole(batch)
         call = bulk_call(message, self._configuration_set)
-        call["BulkEmailEntries"] = entries(message, recipients)
-        if len(recipients) == 1 and json_size(call) > MAX_CALL_BYTES:
+        self._own.entries = entries(batch)
+        if len(recipients) == 1 and json_size(call) + len(self._own.entries) > MAX_CALL_BYTES:
             return self._send_whole(batch)
         answer = self._call("send_bulk_email", call)
         status = answer["ResponseMetadata"]["HTTPStatusCode"]
@@ -184,6 +186,12 @@ class SesAdapter(EspAdapter):
             raise OutcomeUnknown(why, http_status=status)
         results = [_result(entry or {}) for entry in found]
         return BatchAnswer(http_status=status, results=self._blamed(message, results))
+
+    def _add_entries(self, params: dict[str, Any], **_: Any) -> None:
+        """botocore would take a third of a call's time to write them."""
+        params["body"] = params["body"].replace(
+            b'"BulkEmailEntries": []', b'"BulkEmailEntries": %b' % self._own.entries
+        )
 
     def account(self) -> Account:
         answer = self._call("get_account", {})

@@ -4,10 +4,12 @@ https://docs.aws.amazon.com/ses/latest/dg/send-personalized-email-api.html
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from services.base import SEND_REF_KEY, Batch, Message, Recipient, Skeleton
+from services.json_forms import SLOT, Names, json_array
 from services.wire import filled, header_list, json_body, mailbox, parts, values_of
 
 MAX_DATA_CHARS = 262_144
@@ -55,7 +57,7 @@ def _is_ambiguous(value: str) -> bool:
 
 
 def bulk_call(message: Message, configuration_set: str | None) -> Call:
-    """What all recipients share; the entries are missing."""
+    """What all recipients share; there are no entries yet."""
     texts = _templates(message)
     defaults = dict.fromkeys(_variables(message), "")
     if any(BRACE in text for text in texts.values()):
@@ -68,15 +70,38 @@ def bulk_call(message: Message, configuration_set: str | None) -> Call:
     if message.headers:
         template["Headers"] = header_list(message.headers)
     call = _envelope(message, configuration_set)
-    call["DefaultContent"] = {"Template": template}
+    call["DefaultContent"], call["BulkEmailEntries"] = {"Template": template}, []
     if message.tags:
         call["DefaultEmailTags"] = _email_tags(message)
     return call
 
 
-def entries(message: Message, recipients: tuple[Recipient, ...]) -> list[Call]:
-    variables = _variables(message)
-    return [_entry(variables, recipient) for recipient in recipients]
+def entries(batch: Batch) -> bytes:
+    """The `BulkEmailEntries` of a call, as JSON."""
+    variables = _variables(batch.message)
+
+    def shape(own: Names) -> Call:
+        entry: Call = {
+            # One To each: opens of several people in one mail cannot be told apart.
+            "Destination": {"ToAddresses": [SLOT]},
+            "ReplacementTags": [{"Name": SEND_REF_KEY, "Value": SLOT}],
+        }
+        if variables:
+            entry["ReplacementEmailContent"] = {
+                "ReplacementTemplate": {"ReplacementTemplateData": SLOT}
+            }
+        if own:
+            entry["ReplacementHeaders"] = header_list(dict.fromkeys(own, SLOT))
+        return entry
+
+    def texts(run: Batch) -> Iterable[Sequence[str]]:
+        yield from (run.columns.address, run.columns.send_ref)
+        if variables:
+            values = map(values_of, run.recipients)
+            yield [_json(dict(zip(variables, own, strict=True))) for own in values]
+        yield from run.header_values
+
+    return b"".join(json_array(batch, shape, texts))
 
 
 def whole_call(message: Message, recipient: Recipient, configuration_set: str | None) -> Call:
@@ -139,22 +164,6 @@ def _variables(message: Message) -> list[str]:
         for name, skeleton in parts(message).items()
         for slot in range(skeleton.slots)
     ]
-
-
-def _entry(variables: list[str], recipient: Recipient) -> Call:
-    entry: Call = {
-        # One To each: opens of several people in one mail cannot be told apart.
-        "Destination": {"ToAddresses": [recipient.address]},
-        "ReplacementTags": [{"Name": SEND_REF_KEY, "Value": recipient.send_ref}],
-    }
-    if variables:
-        data = dict(zip(variables, values_of(recipient), strict=True))
-        entry["ReplacementEmailContent"] = {
-            "ReplacementTemplate": {"ReplacementTemplateData": _json(data)}
-        }
-    if recipient.headers:
-        entry["ReplacementHeaders"] = header_list(recipient.headers)
-    return entry
 
 
 def _email_tags(message: Message) -> list[Call]:

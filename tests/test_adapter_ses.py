@@ -43,6 +43,7 @@ from services.base import (
     Skeleton,
     Throttled,
 )
+from services.wire import json_body
 from tests.canned_esp import MESSAGE, Act, CannedEsp, answer, batch, cut, people, ses
 
 ANSWERS = Path(__file__).parent / "payloads/ses/answers"
@@ -385,7 +386,7 @@ def test_a_call_carries_50_at_most(adapter: SesAdapter) -> None:
 def test_a_call_has_one_megabyte_at_most(
     adapter: SesAdapter, esp: CannedEsp, character: str
 ) -> None:
-    encoded = len(json.dumps(json.dumps(character, ensure_ascii=False))) - 6
+    encoded = len(json_body(json_body(character).decode())) - len(r'"\"\""')
     one = people(1)[0]._replace(html=(character * (30_000 // encoded),))
     message = replace(MESSAGE, html=Skeleton(("x" * 100_000, "")))
     big = Batch(message=message, recipients=(one,) * 50)
