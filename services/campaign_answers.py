@@ -74,8 +74,8 @@ class Answers:
         status = self._session.scalar(_STATUS, {"campaign": batch.campaign_id})
         if status is CampaignStatus.CANCELLED:
             cancel_queued(self._session, batch.campaign_id, self._now)
-        refused = [r for r in outcome.results if r.outcome is Outcome.MESSAGE_REJECTED]
-        if refused and status in RUNNING:
+        if outcome.counts[Outcome.MESSAGE_REJECTED] and status in RUNNING:
+            refused = [r for r in outcome.results if r.outcome is Outcome.MESSAGE_REJECTED]
             who = f"{batch.esp} refused the message: " if outcome.carried else ""
             campaign = self._session.get_one(Campaign, batch.campaign_id, options=LIGHT)
             pause(campaign, f"{who}{refused[0].reason}")
