@@ -1,6 +1,7 @@
 """The benchmarks run to their end, and what they compare comes to the same."""
 
 import http.client
+import re
 import sys
 from dataclasses import replace
 from itertools import product
@@ -113,10 +114,12 @@ def test_each_side_sends_a_campaign_that_the_sink_and_the_ledger_count(esp: str)
     [rows] = campaign.run(setting, rounds=1, peers_python=None).values()
     sides = [one for one in campaign.SIDES[esp] if one != "anymail"]
     assert [row["side"] for row in rows] == [*sides, *VARIANTS[esp]]
-    ours, wire = rows[:2]
+    ours, wire, floor = rows[:3]
     assert ours["connections"] <= 2
     # The wire carries what ours did; ports and ids differ by a digit or two.
     assert abs(ours["bytes/mail"] - wire["bytes/mail"]) < 10
+    # So does the floor, without the spaces that stand in SES's data.
+    assert abs(ours["bytes/mail"] - floor["bytes/mail"]) < (40 if esp == "ses" else 10)
     assert all(row["s"] and row["CPU µs/mail"] and row["peak MB"] > 10 for row in rows[1:])
 
 
@@ -135,6 +138,31 @@ def test_a_goal_is_judged_in_runs_of_its_kind_only() -> None:
         memory,
     ]
     assert judged(replace(setting, people=10_000), {"ours": sides["ours"]}) == []
+
+
+def test_peers_are_installed_by_their_hashes_and_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = re.split(r"\n(?=\S)", peers.REQUIREMENTS.read_text())
+    packages = [one for one in wanted if re.match(r"[A-Za-z0-9]", one)]
+    assert len(packages) > 8
+    assert all(re.search(r"==.* \\\n    --hash=sha256:", one) for one in packages)
+
+    asked, fake = tmp_path / "asked", tmp_path / "python"
+    fake.write_text(FAKE_PYTHON.format(asked=asked))
+    fake.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(fake))
+    folder = tmp_path / "environment"
+    assert [peers.python(folder), peers.python(folder)] == [str(folder / "bin/python")] * 2
+    [venv, pip] = asked.read_text().splitlines()
+    assert venv == f"-m venv --clear {folder}"
+    assert pip.endswith(f"--require-hashes -r {peers.REQUIREMENTS}")
+
+
+FAKE_PYTHON = """#!/bin/sh
+echo "$@" >> {asked}
+if [ "$2" = venv ]; then mkdir -p "$4/bin" && cp "$0" "$4/bin/python"; fi
+"""
 
 
 def test_without_an_environment_of_its_own_a_peer_is_not_available(

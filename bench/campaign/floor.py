@@ -1,143 +1,133 @@
-"""The floor: what exactly-once costs at least, by hand on the raw driver, SendGrid only.
+"""The floor: what exactly-once costs at least, by hand on the raw driver.
 
 A page is claimed and committed before its call; the marks of finished calls and the next claim
-share a commit. WAL, `synchronous=FULL`. The mails are ours, with a link and a reference that a
-keyed BLAKE2b signs each. No quotas, no segments, no events, nothing to be told about: a frame
-has to be measured against something.
+share a commit. WAL, `synchronous=FULL`. The mails are ours, byte for byte but for ids and
+signatures, and so are the records: a row for each send, a row for each call, and the campaign's
+counters. No quotas, no segments, no events, nothing to be told about, and one kind of answer: a
+frame has to be measured against something.
 """
 
-import secrets
 import sqlite3
-import struct
 import threading
-from base64 import urlsafe_b64encode
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from hashlib import blake2b
-from typing import Any
+from itertools import count
+from typing import NamedTuple
 
 import orjson
 
-from bench.campaign.mail import ESPS, FROM, HTML, SUBJECT, TEXT, filled
+from bench.campaign.floor_calls import CALLS, Ids, Page, mails
+from bench.campaign.mail import ESPS
 from bench.campaign.side import CAMPAIGN, Caller, Given, given, measured
 
 _CLAIM = """
-INSERT OR IGNORE INTO sends (campaign_id, subscriber_id, status)
-SELECT ?, id, 'claimed' FROM subscribers
-WHERE id > ? AND NOT EXISTS (SELECT 1 FROM suppressions WHERE email = subscribers.email)
+INSERT OR IGNORE INTO sends (campaign_id, subscriber_id, status, esp, batch_id, claimed_at)
+SELECT ?, id, 'sending', ?, ?, ? FROM subscribers
+WHERE id > ?
+    AND NOT EXISTS (SELECT 1 FROM suppressions WHERE email_hash = subscribers.email_hash)
 ORDER BY id LIMIT ?
 """
 _PAGE = """
 SELECT sends.id, subscribers.id, email, email_hash, first_name
 FROM sends JOIN subscribers ON subscribers.id = subscriber_id WHERE sends.id > ? ORDER BY sends.id
 """
-_MARK = "UPDATE sends SET status = 'accepted', message_id = ? WHERE id BETWEEN ? AND ?"
-_LINK = struct.Struct(">16sQQ")
-_LINKS = blake2b(key=secrets.token_bytes(32), person=b"unsubscribe", digest_size=16)
-_REFS = blake2b(key=secrets.token_bytes(32), person=b"send", digest_size=8)
-_ESP = ESPS["sendgrid"]
+_BATCH = "INSERT INTO batches VALUES (?, ?, ?, 'sending', ?, ?, ?, 0, ?, NULL)"
+_MARKED = "UPDATE sends SET status = 'accepted', message_id = ?, settled_at = ? WHERE"
+_MARK_ALL, _MARK_ONE = f"{_MARKED} id BETWEEN ? AND ?", f"{_MARKED} id = ?"
+_END = "UPDATE batches SET state = 'done', accepted = ?, finished_at = ? WHERE id = ?"
+_COUNT = """
+UPDATE campaigns SET sending = sending + ?, accepted = accepted + ?, last_step_at = ? WHERE id = ?
+"""
 
-Page = list[tuple[int, int, str, bytes, str]]
-"""Send, subscriber, address, hash, first name."""
+
+class Call(NamedTuple):
+    """On its way: which batch, with which sends."""
+
+    batch: int
+    first: int
+    last: int
+    size: int
+    answer: Future[Ids]
 
 
 def send(told: Given) -> int:
-    """One writer, `told.workers` callers, at most twice as many pages in flight."""
+    """One writer, `told.workers` callers, at most twice as many calls under way."""
     callers = threading.local()
-    flying: deque[tuple[int, int, Future[str]]] = deque()
+    flying: deque[Call] = deque()
+    last_person = last_send = 0
     with (
         closing(sqlite3.connect(told.database, isolation_level=None)) as raw,
         ThreadPoolExecutor(told.workers) as pool,
     ):
         raw.execute("PRAGMA synchronous = FULL")
-        last_person = last_send = 0
-        while True:
+        for batch in count(1):
             answered = _answered(flying, most=2 * told.workers - 1)
             raw.execute("BEGIN IMMEDIATE")
-            raw.executemany(_MARK, answered)
-            raw.execute(_CLAIM, (CAMPAIGN, last_person, told.batch))
+            _mark(raw, answered)
+            page = _claim(raw, told, batch, last_person, last_send)
             raw.execute("COMMIT")
-            page: Page = raw.execute(_PAGE, (last_send,)).fetchall()
             if not page:
                 break
-            first_send, last_send, last_person = page[0][0], page[-1][0], page[-1][1]
-            answer = pool.submit(_post, callers, told.port, orjson.dumps(_call(page)))
-            flying.append((first_send, last_send, answer))
+            first, last_send, last_person = page[0][0], page[-1][0], page[-1][1]
+            answer = pool.submit(_post, callers, told, page)
+            flying.append(Call(batch, first, last_send, len(page), answer))
         answered = _answered(flying, most=0)
         raw.execute("BEGIN IMMEDIATE")
-        raw.executemany(_MARK, answered)
+        _mark(raw, answered)
         raw.execute("COMMIT")
-        [sent] = raw.execute("SELECT count(*) FROM sends WHERE status = 'accepted'").fetchone()
+        [sent] = raw.execute("SELECT accepted FROM campaigns").fetchone()
     return int(sent)
 
 
-def _answered(
-    flying: deque[tuple[int, int, Future[str]]], *, most: int
-) -> list[tuple[str, int, int]]:
-    """The marks of what was answered; waits until at most so many pages are in flight."""
-    marks = []
-    while flying and (len(flying) > most or flying[0][2].done()):
-        first, last, answer = flying.popleft()
-        marks.append((answer.result(), first, last))
-    return marks
+def _claim(
+    raw: sqlite3.Connection, told: Given, batch: int, last_person: int, last_send: int
+) -> Page:
+    """The next people, as sends of a new batch."""
+    now = time.time()
+    raw.execute(_CLAIM, (CAMPAIGN, told.esp, batch, now, last_person, told.batch))
+    page = raw.execute(_PAGE, (last_send,)).fetchall()
+    if page:
+        ends = page[0][0], page[-1][0]
+        raw.execute(_BATCH, (batch, CAMPAIGN, told.esp, len(page), *ends, now))
+        raw.execute(_COUNT, (len(page), 0, now, CAMPAIGN))
+    return page
 
 
-def _post(callers: threading.local, port: int, body: bytes) -> str:
+def _answered(flying: deque[Call], *, most: int) -> list[Call]:
+    """Those that were answered; waits until at most so many are under way."""
+    found = []
+    while flying and (len(flying) > most or flying[0].answer.done()):
+        call = flying.popleft()
+        call.answer.result()
+        found.append(call)
+    return found
+
+
+def _mark(raw: sqlite3.Connection, answered: Iterable[Call]) -> None:
+    now = time.time()
+    for call in answered:
+        ids = call.answer.result()
+        if isinstance(ids, str):
+            raw.execute(_MARK_ALL, (ids, now, call.first, call.last))
+        else:  # only we write, so the ids of a batch follow each other
+            sends = range(call.first, call.last + 1)
+            marks = [(said, now, one) for said, one in zip(ids, sends, strict=True)]
+            raw.executemany(_MARK_ONE, marks)
+        raw.execute(_END, (call.size, now, call.batch))
+        raw.execute(_COUNT, (-call.size, call.size, now, CAMPAIGN))
+
+
+def _post(callers: threading.local, told: Given, page: Page) -> Ids:
+    calls = CALLS[told.esp]
     caller: Caller | None = getattr(callers, "caller", None)
     if caller is None:
-        caller = callers.caller = Caller(port, _ESP.path)
-    return caller.post(body)["X-Message-Id"]
-
-
-def _call(page: Page) -> dict[str, Any]:
-    text, html = (filled(one, "-name-", "-link-") for one in (TEXT, HTML))
-    return {
-        "from": {"email": FROM},
-        "subject": filled(SUBJECT, "-name-", ""),
-        "content": [
-            {"type": "text/plain", "value": text},
-            {"type": "text/html", "value": html},
-        ],
-        "tracking_settings": {
-            "click_tracking": {"enable": False, "enable_text": False},
-            "open_tracking": {"enable": False},
-            "subscription_tracking": {"enable": False},
-        },
-        "personalizations": [_personalization(one) for one in page],
-    }
-
-
-def _personalization(one: Sequence[Any]) -> dict[str, Any]:
-    send_id, person, email, email_hash, name = one
-    said = _LINK.pack(email_hash, person, send_id)
-    link = f"https://mail.example.com/unsubscribe?token={_signed(said, _LINKS)}"
-    return {
-        "to": [{"email": email}],
-        "custom_args": {"cx_send_id": f"{send_id}-1-{_ref(send_id)}"},
-        "headers": {
-            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
-            "List-Id": "<news.example.com>",
-            "List-Unsubscribe": f"<{link}>",
-        },
-        "substitutions": {"-name-": name, "-link-": link},
-    }
-
-
-def _signed(said: bytes, key: "blake2b") -> str:
-    return urlsafe_b64encode(said + _mac(said, key)).decode()
-
-
-def _ref(send_id: int) -> str:
-    mac = _mac(b"%d.%d.1" % (CAMPAIGN, send_id), _REFS)
-    return urlsafe_b64encode(mac).rstrip(b"=").decode()
-
-
-def _mac(said: bytes, key: "blake2b") -> bytes:
-    mac = key.copy()
-    mac.update(said)
-    return mac.digest()
+        caller = callers.caller = Caller(told.port, ESPS[told.esp].path)
+    body = orjson.dumps(calls.body(mails(page, told.port)))
+    headers, answer = caller.post(body, calls.headers(body, f"127.0.0.1:{told.port}"))
+    return calls.ids(headers, answer)
 
 
 if __name__ == "__main__":

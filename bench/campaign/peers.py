@@ -16,7 +16,7 @@ def python(folder: Path = ROOT / ".bench-venv") -> str | None:
     wanted = REQUIREMENTS.read_text()
     if installed.exists() and installed.read_text() == wanted:
         return str(found)
-    pip = [str(found), "-m", "pip", "install", "--quiet", "--retries", "1"]
+    pip = [str(found), "-m", "pip", "install", "--quiet", "--retries", "1", "--require-hashes"]
     try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         subprocess.run([*pip, "-r", str(REQUIREMENTS)], check=True)

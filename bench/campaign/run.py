@@ -24,8 +24,8 @@ from config.settings import ROOT
 Side = Callable[[RunningSink], Row]
 SIDES = {
     "sendgrid": ("ours", "wire", "floor", "anymail", "sdk"),
-    "postmark": ("ours", "wire", "anymail", "sdk"),
-    "ses": ("ours", "wire", "sdk"),
+    "postmark": ("ours", "wire", "floor", "anymail", "sdk"),
+    "ses": ("ours", "wire", "floor", "sdk"),
 }
 """In their turn; ours is first, since the wire repeats what it sent."""
 LARGE = 1_000_000

@@ -9,19 +9,25 @@ import http.client
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
 
 CAMPAIGN = 1
 _PEOPLE = """
 CREATE TABLE subscribers (id INTEGER PRIMARY KEY, email TEXT NOT NULL, email_hash BLOB NOT NULL,
     first_name TEXT NOT NULL);
-CREATE TABLE suppressions (email TEXT PRIMARY KEY);
+CREATE TABLE suppressions (email_hash BLOB PRIMARY KEY);
 CREATE TABLE sends (id INTEGER PRIMARY KEY, campaign_id INTEGER NOT NULL,
-    subscriber_id INTEGER NOT NULL, status TEXT NOT NULL, message_id TEXT,
-    UNIQUE (campaign_id, subscriber_id));
+    subscriber_id INTEGER NOT NULL, status TEXT NOT NULL, esp TEXT, batch_id INTEGER,
+    message_id TEXT, claimed_at REAL, settled_at REAL, UNIQUE (campaign_id, subscriber_id));
+CREATE TABLE batches (id INTEGER PRIMARY KEY, campaign_id INTEGER NOT NULL, esp TEXT NOT NULL,
+    state TEXT NOT NULL, size INTEGER NOT NULL, first_send_id INTEGER NOT NULL,
+    last_send_id INTEGER NOT NULL, accepted INTEGER NOT NULL, started_at REAL NOT NULL,
+    finished_at REAL);
+CREATE TABLE campaigns (id INTEGER PRIMARY KEY, sending INTEGER NOT NULL,
+    accepted INTEGER NOT NULL, last_step_at REAL);
+INSERT INTO campaigns VALUES (1, 0, 0, NULL);
 """
 _FILL = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
@@ -84,11 +90,12 @@ class Caller:
         self._path = path
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
-    def post(self, body: bytes) -> Message:
-        """The headers of a good answer."""
-        self._connection.request("POST", self._path, body, {"Content-Type": "application/json"})
+    def post(self, body: bytes, headers: Mapping[str, str] = {}) -> tuple[dict[str, str], bytes]:
+        """The headers and the body of a good answer."""
+        headers = {"Content-Type": "application/json", **headers}
+        self._connection.request("POST", self._path, body, headers)
         answer = self._connection.getresponse()
         said = answer.read()
         if answer.status not in (200, 202):
             raise RuntimeError(f"{answer.status}: {said!r}")
-        return answer.headers
+        return dict(answer.headers), said
