@@ -38,6 +38,10 @@ def milliseconds(seconds: Sequence[float]) -> Row:
     return {"p50 ms": round(p50, 2), "p99 ms": round(p99, 2), "p99/p50": round(p99 / p50, 2)}
 
 
+def goal(words: str, measured: float, is_reached: bool) -> Row:
+    return {"goal": words, "measured": round(measured, 2), "reached": "yes" if is_reached else "no"}
+
+
 def show(found: dict[str, Any]) -> None:
     console = Console(width=max(140, Console().width))
     console.print({name: value for name, value in found.items() if name != "tables"})

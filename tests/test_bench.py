@@ -1,20 +1,24 @@
 """The benchmarks run to their end, and what they compare comes to the same."""
 
 import http.client
+import json
 import re
+import shlex
 import sys
 from dataclasses import replace
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 
 import pytest
 
-from bench import keeping, stats, webhooks
-from bench.campaign import peers
+from bench import keeping, planning, starting, stats, webhooks
+from bench.campaign import matrix, peers
 from bench.campaign import run as campaign
 from bench.campaign.esp import running_sink
 from bench.campaign.goals import A_TENTH, ONE_WORKER, WITH_LOGIC, Figures, Setting, judged
+from bench.command import USUAL, asked, main
 from bench.importing import bare, ours, verdicts, write_file
+from config.settings import ROOT
 
 
 def test_ours_and_the_peer_count_the_same_from_the_same_webhooks(tmp_path: Path) -> None:
@@ -68,6 +72,66 @@ def test_what_keeping_costs_is_measured_beside_the_claim_and_the_writes() -> Non
         ["claim", "mark", "mark, fsync'd each time"],
         ["nothing", "cli.py backup", "VACUUM INTO, unverified"],
     ]
+
+
+def test_a_plan_is_measured_against_bare_statements_that_write_as_many_rows() -> None:
+    rows, goals = planning.run(300, rounds=1).values()
+    assert [row["side"] for row in rows] == ["ours", *planning.BARE]
+    assert [goal["goal"] for goal in goals] == ["ours >= 0.8 x bare, one statement"]
+
+
+def test_a_start_is_measured_against_an_empty_app() -> None:
+    rows, goals = starting.run(1).values()
+    assert [row["side"] for row in rows] == [starting.OURS, starting.SANDBOX, starting.EMPTY]
+    assert all(row["s"] > 0 for row in rows)
+    assert len(goals) == 4
+
+
+def test_a_matrix_runs_the_short_ones_and_says_what_it_left_out() -> None:
+    wanted = matrix.settings(["sendgrid"], [40, 100_000], [0, 100], [2])
+    looks = count()
+    found = matrix.run(wanted, minutes=1.0, clock=lambda: 16.0 * next(looks))
+    done, left_out = found["medians of 1"], found[matrix.left_out_title(1.0)]
+    assert [(row["people"], row["ms"]) for row in done] == [(40, 0), (40, 100)]
+    assert all(row["mails/s"] > 0 and row["x wire"] > 0 for row in done)
+    assert [(row["people"], row["ms"], row["would take s"]) for row in left_out] == [
+        (100_000, 0, 18),
+        (100_000, 100, 28),
+    ]
+
+
+def examples() -> list[str]:
+    """Every command of a benchmark in the documents, without what starts it."""
+    pages = (ROOT / "docs" / "performance.md", ROOT / "bench" / "README.md")
+    found = [re.findall(EXAMPLE, page.read_text(), re.MULTILINE) for page in pages]
+    assert all(found)
+    return [arguments for page in found for arguments in page]
+
+
+EXAMPLE = r"^ *(?:\./setup\.sh bench|python -m bench) ?(.*)$"
+
+
+@pytest.mark.parametrize("arguments", examples())
+def test_every_example_of_the_documents_is_understood(arguments: str) -> None:
+    said = asked(shlex.split(arguments) or ["campaign"])  # as setup.sh does
+    assert said.bench in {"campaign", "matrix", *USUAL}
+
+
+def test_every_benchmark_is_in_the_readme() -> None:
+    text = (ROOT / "bench" / "README.md").read_text()
+    assert [name for name in ("campaign", "matrix", *USUAL) if f"| `{name}` |" not in text] == []
+
+
+def test_a_run_is_shown_with_the_load_of_the_machine_and_kept_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["import", "--people", "60", "--json", str(tmp_path / "found.json")])
+    kept = json.loads((tmp_path / "found.json").read_text())
+    assert list(kept) == ["conditions", "asked", "tables", "conditions after"]
+    assert kept["asked"] == {"bench": "import", "people": 60}
+    shown = capsys.readouterr().out
+    assert "load average" in shown
+    assert all(title in shown for title in kept["tables"])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.tables import Row
+from bench.tables import Row, goal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,7 @@ class Setting:
     batch: int
 
 
-ONE_WORKER = "ours, 1 worker"
+ONE_WORKER = "ours, 1 worker, a tenth of the people"
 A_TENTH = "ours, a tenth of the people"
 WITH_LOGIC = "ours, conditions and loops"
 MOST_MEMORY = 1.15
@@ -76,16 +76,12 @@ GOALS = (
 def judged(setting: Setting, sides: Mapping[str, Figures]) -> list[Row]:
     """The goals of a run, reached or not; those of sides that could not be had are left out."""
     rows = [
-        _row(f"{one.side} >= {one.times} x {one.of}", ratio, ratio >= one.times)
+        goal(f"{one.side} >= {one.times} x {one.of}", ratio, ratio >= one.times)
         for one in GOALS
         if one.holds_for(setting) and {one.side, one.of} <= sides.keys()
         for ratio in [sides[one.side].rate / sides[one.of].rate]
     ]
     if A_TENTH in sides:
         ratio = sides["ours"].peak_mb / sides[A_TENTH].peak_mb
-        rows.append(_row(f"memory <= {MOST_MEMORY} x {A_TENTH}", ratio, ratio <= MOST_MEMORY))
+        rows.append(goal(f"memory <= {MOST_MEMORY} x {A_TENTH}", ratio, ratio <= MOST_MEMORY))
     return rows
-
-
-def _row(goal: str, ratio: float, is_reached: bool) -> Row:
-    return {"goal": goal, "measured": round(ratio, 2), "reached": "yes" if is_reached else "no"}

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,25 +28,58 @@ SIDES = {
     "ses": ("ours", "wire", "floor", "sdk"),
 }
 """In their turn; ours is first, since the wire repeats what it sent."""
+OTHERS = ("wire", "floor", "anymail", "sdk")
 LARGE = 1_000_000
 """People, from which on a tenth of them is sent to as well."""
 
 
-def run(setting: Setting, *, rounds: int, peers_python: str | None) -> Tables:
-    """The medians of each side, and the goals of such a run; `AssertionError` when a side has
-    sent another number of mails than the sink got."""
-    with tempfile.TemporaryDirectory() as name:
-        sides = _sides(Path(name), setting, peers_python)
-        with running_sink(peers_python or sys.executable, setting.latency_ms) as sink:
-            found = _rounds(sides, sink, rounds)
-    figures = {name: _figures(rows) for name, rows in found.items()}
+def run(
+    setting: Setting, *, rounds: int, peers_python: str | None, against: Collection[str] = OTHERS
+) -> Tables:
+    """The medians of each side, and the goals of such a run."""
+    names = (*sides_of(setting.esp, against), *_variants(setting))
+    with tempfile.TemporaryDirectory() as lists:
+        found = measured(setting, names, Path(lists), rounds=rounds, peers_python=peers_python)
+    figures = figures_of(found)
     rows = [_row(setting, name, figures, rows[-1]) for name, rows in found.items()]
     tables = {_title(setting, rounds, peers_python): rows}
     goals = judged(setting, figures)
     return tables | ({"goals": goals} if goals else {})
 
 
-def _rounds(sides: dict[str, Side], sink: RunningSink, rounds: int) -> dict[str, list[Row]]:
+def sides_of(esp: str, against: Collection[str]) -> tuple[str, ...]:
+    """Ours, and those others that there are for this ESP."""
+    return tuple(name for name in SIDES[esp] if name == "ours" or name in against)
+
+
+def measured(
+    setting: Setting,
+    names: Sequence[str],
+    lists: Path,
+    *,
+    rounds: int,
+    peers_python: str | None,
+) -> dict[str, list[Row]]:
+    """Each side's rounds, in turns; sides that cannot be had are left out.
+
+    `lists` keeps the lists of people from one run to the next. `AssertionError` when a side has
+    sent another number of mails than the sink got.
+    """
+    with tempfile.TemporaryDirectory(dir=lists) as name:
+        sides = {
+            one: side
+            for one in names
+            if (side := _side(one, Path(name), lists, setting, peers_python)) is not None
+        }
+        with running_sink(peers_python or sys.executable, setting.latency_ms) as sink:
+            return _rounds(sides, sink, rounds)
+
+
+def figures_of(found: Mapping[str, list[Row]]) -> dict[str, Figures]:
+    return {name: _figures(rows) for name, rows in found.items()}
+
+
+def _rounds(sides: Mapping[str, Side], sink: RunningSink, rounds: int) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
@@ -58,31 +91,35 @@ def _rounds(sides: dict[str, Side], sink: RunningSink, rounds: int) -> dict[str,
     return found
 
 
-def _sides(folder: Path, setting: Setting, peers_python: str | None) -> dict[str, Side]:
-    """Those that can be had."""
-    pythons = {"anymail": peers_python}
-    started = {
-        name: partial(_started, folder, setting, name, python)
-        for name in SIDES[setting.esp][1:]
-        if (python := pythons.get(name, sys.executable))
-    }
-    return {"ours": partial(_ours, folder, setting), **started, **_variants(folder, setting)}
-
-
-def _variants(folder: Path, setting: Setting) -> dict[str, Side]:
+def _variants(setting: Setting) -> Iterator[str]:
     """Ours under other conditions, for the goals that compare us with ourselves."""
-    variants: dict[str, Side] = {}
-    if setting.esp == "sendgrid":
-        variants[WITH_LOGIC] = partial(_ours, folder, setting, html=f"{LOGIC}\n{HTML}")
-    if setting.esp == "ses" and setting.workers > 1:
-        variants[ONE_WORKER] = partial(_ours, folder, replace(setting, workers=1))
     if setting.people >= LARGE:
-        variants[A_TENTH] = partial(_ours, folder, replace(setting, people=setting.people // 10))
-    return variants
+        yield A_TENTH
+    elif setting.esp == "sendgrid":
+        yield WITH_LOGIC
+    elif setting.esp == "ses" and setting.workers > 1:
+        yield ONE_WORKER
 
 
-def _ours(folder: Path, setting: Setting, sink: RunningSink, html: str = HTML) -> Row:
-    database = folder / f"people-{setting.people}.db"
+def _side(
+    name: str, folder: Path, lists: Path, setting: Setting, peers_python: str | None
+) -> Side | None:
+    a_tenth = max(setting.people // 10, 1)
+    of_ours = {
+        "ours": setting,
+        WITH_LOGIC: setting,
+        A_TENTH: replace(setting, people=a_tenth),
+        ONE_WORKER: replace(setting, people=a_tenth, workers=1),
+    }
+    if name in of_ours:
+        html = f"{LOGIC}\n{HTML}" if name == WITH_LOGIC else HTML
+        return partial(_ours, folder, lists, of_ours[name], html)
+    python = peers_python if name == "anymail" else sys.executable
+    return partial(_started, folder, setting, name, python) if python else None
+
+
+def _ours(folder: Path, lists: Path, setting: Setting, html: str, sink: RunningSink) -> Row:
+    database = lists / f"people-{setting.people}.db"
     if not database.exists():
         build(database, people=setting.people, campaigns=0)
     row, body = ours.measure(database, sink, setting, html)
@@ -123,7 +160,7 @@ def _row(setting: Setting, name: str, figures: dict[str, Figures], last: Row) ->
         "s": round(sent / one.rate, 2),
         "mails/s": round(one.rate),
         **{
-            f"x {of}": round(one.rate / figures[of].rate, 2) if of in figures else "not available"
+            f"x {of}": round(one.rate / figures[of].rate, 2) if of in figures else ""
             for of in SIDES[setting.esp][1:-1]
         },
         "CPU µs/mail": round(one.cpu_us, 2),

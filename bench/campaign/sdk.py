@@ -15,9 +15,8 @@ from sqlalchemy import create_engine, event, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from bench.campaign.mail import FROM, HTML, SUBJECT, TEXT, filled
-from bench.campaign.side import CAMPAIGN, Given, given, measured
+from bench.campaign.side import CAMPAIGN, SAMPLE, Given, given, measured
 
-SAMPLE = 300
 _ONE_CLICK = "List-Unsubscribe=One-Click"
 
 Texts = tuple[str, str, str]

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CAMPAIGN = 1
+SAMPLE = 300
+"""Mails of the SDK, which takes so long for each."""
 _PEOPLE = """
 CREATE TABLE subscribers (id INTEGER PRIMARY KEY, email TEXT NOT NULL, email_hash BLOB NOT NULL,
     first_name TEXT NOT NULL);
