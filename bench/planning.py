@@ -19,7 +19,7 @@ from services.ledger.plan import IDS_PER_CHUNK, plan_chunk
 
 LEAST = 0.8
 """Of the speed of one bare statement."""
-ROUNDS = 5
+ROUNDS = 3
 CAMPAIGN = 1
 _BARE = """
 INSERT INTO email_sends (campaign_id, subscriber_id, email_key, mailbox_provider, status)

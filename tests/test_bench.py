@@ -100,10 +100,9 @@ def test_a_matrix_runs_the_short_ones_and_says_what_it_left_out() -> None:
     ]
 
 
-def examples() -> list[str]:
-    """Every command of a benchmark in the documents, without what starts it."""
-    pages = (ROOT / "docs" / "performance.md", ROOT / "bench" / "README.md")
-    found = [re.findall(EXAMPLE, page.read_text(), re.MULTILINE) for page in pages]
+def examples(*pages: str) -> list[str]:
+    """Every command of a benchmark in these documents, without what starts it."""
+    found = [re.findall(EXAMPLE, (ROOT / page).read_text(), re.MULTILINE) for page in pages]
     assert all(found)
     return [arguments for page in found for arguments in page]
 
@@ -111,10 +110,40 @@ def examples() -> list[str]:
 EXAMPLE = r"^ *(?:\./setup\.sh bench|python -m bench) ?(.*)$"
 
 
-@pytest.mark.parametrize("arguments", examples())
+@pytest.mark.parametrize("arguments", examples("docs/performance.md", "bench/README.md"))
 def test_every_example_of_the_documents_is_understood(arguments: str) -> None:
     said = asked(shlex.split(arguments) or ["campaign"])  # as setup.sh does
     assert said.bench in {"campaign", "matrix", *USUAL}
+
+
+@pytest.mark.parametrize(
+    "arguments", [one for one in examples("docs/performance.md") if one.startswith("campaign")]
+)
+def test_every_campaign_of_the_documents_runs(
+    arguments: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """To a few people and without peers, or it would take a day."""
+    monkeypatch.setattr(peers, "python", lambda: None)
+    kept = tmp_path / "found.json"
+    small = ["--people", "20", "--rounds", "1", "--json", str(kept), "--against"]
+    main([*shlex.split(arguments), *small])
+    [*_, (title, rows)] = json.loads(kept.read_text())["tables"].items()
+    assert "20 people" in title
+    assert rows[0]["side"] == "ours"
+    assert title in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_million_people_are_compared_with_a_tenth_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(campaign, "LARGE", 60)
+    setting = Setting(esp="sendgrid", people=60, latency_ms=0, workers=2, batch=20)
+    rows, goals = campaign.run(setting, rounds=1, peers_python=None, against=()).values()
+    assert [row["side"] for row in rows] == ["ours", A_TENTH]
+    assert [goal["goal"] for goal in goals] == [f"memory <= 1.15 x {A_TENTH}"]
 
 
 def test_every_benchmark_is_in_the_readme() -> None:
