@@ -185,6 +185,7 @@ class CampaignEngine:
     def _take_over(self) -> None:
         """Become the sender, if nobody is: settle what a dead process left, and go on."""
         if not self._lock.try_acquire():
+            self._guard.follow()
             return
         try:
             if self._is_held():
@@ -209,10 +210,12 @@ class CampaignEngine:
 
     def _is_held(self) -> bool:
         """Whether the database was restored or copied, and nobody has confirmed it yet."""
-        before, self._held = self._held, self._guard.why_held()
-        if self._held is not None and self._held != before:
-            log.warning("%s", safe_mode(self._held))
-        return self._held is not None
+        why = self._guard.why_held()
+        if why is not None and why != self._held:
+            log.warning("%s", safe_mode(why))
+            self._guard.report()
+        self._held = why
+        return why is not None
 
     def _pause_stale(self, session: Session) -> None:
         """Before the batches of the dead are settled, which counts as a step."""

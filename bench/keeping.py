@@ -62,7 +62,7 @@ def claims(database: Database) -> list[Row]:
             batch = _claimed(database, campaign)
         with measured("mark"):
             guard.claimed(batch)
-        eager._synced_at = 0.0
+        eager._file._synced_at = 0.0
         with measured("mark, fsync'd each time"):
             eager.claimed(batch)
     guard.close()

@@ -59,6 +59,8 @@ class Settings:
 
     sending_mode: SendingMode
     database_url: str = field(repr=False)
+    data_dir: Path
+    """For what belongs to a PostgreSQL database on this machine; it need not exist."""
     api_key: str = field(repr=False)
     secret_keys: tuple[str, ...] = field(repr=False)
     """The first signs, all verify."""
@@ -159,6 +161,7 @@ def _settings(reader: Reader) -> Settings:
     return Settings(
         sending_mode=mode,
         database_url=_database_url(reader),
+        data_dir=read("DATA_DIR", values.folder(ROOT), ROOT / "data"),
         api_key=_api_key(reader),
         secret_keys=_secret_keys(reader),
         host=read("HOST", values.listen_address, "127.0.0.1"),

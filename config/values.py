@@ -176,6 +176,18 @@ def database_url(root: Path) -> Callable[[str], str]:
     return parse
 
 
+def folder(root: Path) -> Callable[[str], Path]:
+    """A path relative to `root` that is a folder, or may become one."""
+
+    def parse(text: str) -> Path:
+        path = root / Path(text).expanduser()
+        if path.exists() and not path.is_dir():
+            raise ValueError("must be a folder")
+        return path
+
+    return parse
+
+
 def existing(root: Path, kind: Callable[[Path], bool], what: str) -> Callable[[str], Path]:
     """A path relative to `root`; `kind` is `Path.is_file` or `Path.is_dir`."""
 

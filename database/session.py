@@ -36,8 +36,9 @@ class Database:
     `counter` is for counts that may be lost in a power cut, and for nothing else.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = make_url(url)
+    def __init__(self, url: str, *, folder: Path | None = None) -> None:
+        """`folder`: for files that belong to a PostgreSQL database; without one there are none."""
+        self.url, self._folder = make_url(url), folder
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             self.writer = _sqlite_engine(self.url, begin="BEGIN IMMEDIATE", pool_size=1)
@@ -64,6 +65,12 @@ class Database:
     def path(self) -> Path | None:
         """The file of a SQLite database."""
         return Path(self.url.database) if self.is_sqlite and self.url.database else None
+
+    def beside(self, what: str) -> Path | None:
+        """The file of that name that belongs to this database, on this machine."""
+        if self.path is not None:
+            return self.path.with_name(f"{self.path.name}.{what}")
+        return self._folder and self._folder / f"postgresql.{what}"
 
     @contextmanager
     def read(self) -> Iterator[Session]:

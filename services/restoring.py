@@ -6,13 +6,15 @@ sent again by itself, until a webhook that carries its id or a person settles it
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
+from database.ledger_lock import lock_ledger
 from database.models import Campaign, CampaignKind, CampaignStatus, EmailSend, SendStatus
 from database.restore_guard import RestoreGuard
 from database.sender_lock import SenderLock
@@ -97,44 +99,63 @@ def _pull(system: System) -> None:
 
 
 def _settle_all(system: System) -> dict[int, int]:
-    with system.database.write() as session:
+    with _alone(system) as session:
         _leap(session)
         recover(session, system.clock())
         ids = [campaign.id for campaign in unfinished(session)]
     return {campaign_id: _settle(system, campaign_id) for campaign_id in ids}
 
 
+@contextmanager
+def _alone(system: System) -> Iterator[Session]:
+    """Events and people who leave come in meanwhile."""
+    with system.database.write() as session:
+        lock_ledger(session, alone=True)
+        yield session
+
+
 def _leap(session: Session) -> None:
     """Our id on a mail holds campaign, send and attempt: none is given out a second time."""
     times = 1 + secrets.randbelow(1_000)
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
     for table, least in _LEAPS.items():
-        session.execute(
-            text(
-                "INSERT INTO sqlite_sequence (name, seq) SELECT :name, 0 "
-                "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = :name)"
-            ),
-            {"name": table},
-        )
-        session.execute(
-            text("UPDATE sqlite_sequence SET seq = seq + :by WHERE name = :name"),
-            {"by": least * times, "name": table},
-        )
+        (_leap_in_sqlite if is_sqlite else _leap_in_postgres)(session, table, least * times)
+
+
+def _leap_in_sqlite(session: Session, table: str, by: int) -> None:
+    session.execute(
+        text(
+            "INSERT INTO sqlite_sequence (name, seq) SELECT :name, 0 "
+            "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = :name)"
+        ),
+        {"name": table},
+    )
+    session.execute(
+        text("UPDATE sqlite_sequence SET seq = seq + :by WHERE name = :name"),
+        {"by": by, "name": table},
+    )
+
+
+def _leap_in_postgres(session: Session, table: str, by: int) -> None:
+    """Not undone by a rollback: what is begun again leaps again."""
+    ids = func.pg_get_serial_sequence(table, "id")
+    session.execute(select(func.setval(ids, func.nextval(ids) + by)))
 
 
 def _settle(system: System, campaign_id: int) -> int:
     """How many of its sends are unknown now; a plan that was cut short is completed before,
     so that nobody of the audience is forgotten."""
     while True:
-        with system.database.write() as session:
+        with _alone(system) as session:
             campaign = session.get_one(Campaign, campaign_id)
             if is_planned(campaign):
                 break
             plan_chunk(session, campaign, system.clock())
     is_left = True
     while is_left:
-        with system.database.write() as session:
+        with _alone(system) as session:
             is_left = _to_unknown(session, campaign_id, system.clock())
-    with system.database.write() as session:
+    with _alone(system) as session:
         campaign = session.get_one(Campaign, campaign_id)
         finish(session, campaign, system.clock())
         return campaign.unknown

@@ -58,7 +58,7 @@ class System:
 
         Raises `WrongDatabase` when it belongs to the other sending mode.
         """
-        database = Database(settings.database_url)
+        database = Database(settings.database_url, folder=settings.data_dir)
         installation = migrate(database, clock())
         with database.read() as session:
             _check_mode(session, settings)

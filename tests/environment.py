@@ -19,6 +19,7 @@ def live_environment(port: int, database: Path, **esps: str) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "SENDING_MODE": "live",
         "DATABASE_URL": f"sqlite:///{database}",
+        "DATA_DIR": str(database.parent),
         "API_KEY": API_KEY,
         "SECRET_KEY": SECRET_KEY,
         "PORT": str(port),

@@ -1,10 +1,13 @@
 """A PostgreSQL database with nothing in it for each test that asks for one."""
 
 import atexit
+import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -27,13 +30,77 @@ def postgres_database() -> Iterator[Database]:
     """
     with _admin() as admin:
         name = _migrated()
-        admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
-        )
+        _cut(admin, name)
     database = _opened(name)
     _empty(database)
     yield database
     database.close()
+
+
+@contextmanager
+def own_database(folder: Path | None = None) -> Iterator[Database]:
+    """As `postgres_database`, but a test may copy it, drop its tables and restore them."""
+    with _copied(_migrated()) as name:
+        database = _opened(name, folder)
+        _empty(database)
+        yield database
+        database.close()
+
+
+@contextmanager
+def copy_of(database: Database, folder: Path | None = None) -> Iterator[Database]:
+    """Made by the server, of a database that nobody may use meanwhile."""
+    assert database.url.database is not None
+    with _copied(database.url.database) as name:
+        copy = _opened(name, folder)
+        yield copy
+        copy.close()
+
+
+def dump(database: Database, file: Path, *how: str) -> None:
+    """As `pg_dump` makes it, in SQL."""
+    file.write_bytes(_run("pg_dump", database, *how))
+
+
+def restore(database: Database, file: Path) -> None:
+    """Run a dump, in one transaction that must succeed."""
+    _run("psql", database, "-v", "ON_ERROR_STOP=1", "-q", "-1", "-f", str(file))
+
+
+def drop_tables(database: Database) -> None:
+    with database.writer.begin() as connection:
+        connection.exec_driver_sql(
+            "DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC"
+        )
+    database.close()
+
+
+def _run(program: str, database: Database, *arguments: str) -> bytes:
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"{program} is not installed")
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    done = subprocess.run([path, "-d", url, *arguments], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+@contextmanager
+def _copied(source: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    with _admin() as admin:
+        _cut(admin, source)
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {source}".encode())
+    try:
+        yield name
+    finally:
+        _drop(name)
+
+
+def _cut(admin: psycopg.Connection, name: str) -> None:
+    admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+    )
 
 
 @cache
@@ -67,8 +134,8 @@ def _admin() -> psycopg.Connection:
         pytest.skip(f"no PostgreSQL at {_SERVER} for user postgres: {error}")
 
 
-def _opened(name: str) -> Database:
-    return Database(f"postgresql+psycopg://postgres@{_SERVER}/{name}")
+def _opened(name: str, folder: Path | None = None) -> Database:
+    return Database(f"postgresql+psycopg://postgres@{_SERVER}/{name}", folder=folder)
 
 
 def _drop(name: str) -> None:

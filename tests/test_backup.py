@@ -16,8 +16,10 @@ from sqlalchemy import update
 
 from cli import cli
 from database.backup import InUse, NotABackup, back_up, put_back, rotate, verify
+from database.mark_file import MarkFile
 from database.migrate import migrate
 from database.models import Installation
+from database.origin_sqlite import SqliteOrigin
 from database.restore_guard import RestoreGuard
 from database.session import Database
 from tests.conftest import NOW
@@ -212,7 +214,8 @@ class Killed(BaseException):
 def put_back_until(line: int, backup: Path, database: Path) -> bool:
     """Restore as the command does, and die before the `line`th line of that; whether it died."""
     left = line
-    files = {put_back.__code__.co_filename, RestoreGuard.hold.__code__.co_filename}
+    acting = (put_back, RestoreGuard.hold, SqliteOrigin.hold, MarkFile.write)
+    files = {one.__code__.co_filename for one in acting}
 
     def tracer(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal left

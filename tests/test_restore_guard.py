@@ -14,8 +14,11 @@ from sqlalchemy import select, text, update
 from config.esp_config import EspName
 from config.settings import load_settings
 from database.backup import back_up
+from database.mark_file import Mark
 from database.models import Campaign, CampaignStatus, EmailSend
-from database.restore_guard import Mark, RestoreGuard, safe_mode, why_held
+from database.origin import OLDER
+from database.origin_sqlite import why_held
+from database.restore_guard import RestoreGuard, safe_mode
 from database.session import Database
 from services import restoring
 from services.ledger import plan as planning
@@ -27,7 +30,6 @@ from tests.ledgers import Ledgers
 from tests.rig import LINK_KEY, Rig, rig
 
 MARK = Mark(batch=7, suppression=3, identity="us", machine="m1", place="/srv/email.db")
-OLDER = "was restored from a backup: it is older than what was sent from here last"
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ SES = {
 
 DESIGN = {
     *("SENDING_MODE", "DATABASE_URL", "API_KEY", "SECRET_KEY", "HOST", "PORT", "PUBLIC_BASE_URL"),
+    "DATA_DIR",
     *("FROM_EMAIL", "FROM_NAME", "POSTAL_ADDRESS", "SENDING_DOMAIN", "SYNC_BUDGET_SECONDS"),
     *("TRUSTED_PROXY_HOPS", "DNS_NAMESERVERS", "DOMAIN_SETUP_FILE", "DNS_GATE", "ESP_DISTRIBUTION"),
     *("DNS_BLOCKLIST_NAMESERVERS", "SENDING_IPS", "FAILPOINT"),
@@ -80,6 +81,7 @@ LIMITS = {
 DEFAULTS = Settings(
     sending_mode=SendingMode.SANDBOX,
     database_url=f"sqlite:///{ROOT}/data/email.db",
+    data_dir=ROOT / "data",
     api_key=API_KEY,
     secret_keys=(SECRET_KEY,),
     host="127.0.0.1",
@@ -152,6 +154,8 @@ def test_settings_read_the_variables_of_the_design_and_no_other(environ: dict[st
         ("DATABASE_URL", "sqlite:///a/b.db", "database_url", f"sqlite:///{ROOT}/a/b.db"),
         ("DATABASE_URL", "postgres://u:p@h:1/d", "database_url", "postgresql+psycopg://u:p@h:1/d"),
         ("DATABASE_URL", "postgresql:///d", "database_url", "postgresql+psycopg:///d"),
+        ("DATA_DIR", "state/mail", "data_dir", ROOT / "state/mail"),
+        ("DATA_DIR", "/var/lib/mail", "data_dir", Path("/var/lib/mail")),
         (
             "SECRET_KEY",
             f"{SECRET_KEY}, {OLD_SECRET_KEY},",

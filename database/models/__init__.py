@@ -37,7 +37,7 @@ from database.models.people import (
     SubscriberStatus,
     Suppression,
 )
-from database.models.system import Installation
+from database.models.system import Installation, SentFrom
 from services.events import BounceClass, EventKind, SuppressionReason
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "Segment",
     "SendBatch",
     "SendStatus",
+    "SentFrom",
     "SkipReason",
     "Subscriber",
     "SubscriberCount",
