@@ -49,6 +49,13 @@ class Cluster:
         finally:
             self.start()
 
+    def stop(self) -> None:
+        self._control("stop", "-m", "fast")
+
+    def promote(self) -> None:
+        """Returns when it takes writes; its first checkpoint may come later."""
+        self._control("promote")
+
     def stop_at_once(self) -> None:
         self._control("stop", "-m", "immediate")
 
@@ -59,18 +66,43 @@ class Cluster:
 @contextmanager
 def cluster() -> Iterator[Cluster]:
     """A new one, started; it is gone with the block."""
-    # Not below pytest's folder, which nobody but its owner may enter.
-    with tempfile.TemporaryDirectory(prefix="pg-") as name:
-        folder = Path(name)
-        if os.geteuid() == 0:
-            shutil.chown(folder, USER)
-        run("initdb", "-D", str(folder / "data"), "-U", USER, "-A", "trust", "-E", "UTF8")
-        cluster = Cluster(folder, free_port())
+    with _place() as cluster:
+        data = str(cluster.folder / "data")
+        run("initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8")
         cluster.start()
         try:
             yield cluster
         finally:
             cluster.stop_at_once()
+
+
+@contextmanager
+def base_backup(of: Cluster, signal: str) -> Iterator[Cluster]:
+    """Of one that runs, started with `recovery.signal` or `standby.signal`, and no WAL but that
+    of the backup itself; gone with the block."""
+    with _place() as cluster:
+        data = cluster.folder / "data"
+        run("pg_basebackup", "-d", of.url, "-D", str(data), "-c", "fast")
+        with (data / "postgresql.auto.conf").open("a") as conf:
+            conf.write("restore_command = 'false'\n")
+        (data / signal).touch()
+        if os.geteuid() == 0:
+            shutil.chown(data / signal, USER)
+        cluster.start()
+        try:
+            yield cluster
+        finally:
+            cluster.stop_at_once()
+
+
+@contextmanager
+def _place() -> Iterator[Cluster]:
+    # Not below pytest's folder, which nobody but its owner may enter.
+    with tempfile.TemporaryDirectory(prefix="pg-") as name:
+        folder = Path(name)
+        if os.geteuid() == 0:
+            shutil.chown(folder, USER)
+        yield Cluster(folder, free_port())
 
 
 def run(program: str, *arguments: str) -> None:
