@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 
 from config.esp_config import EspName
 from config.settings import load_settings
+from database import restore_guard
 from database.backup import back_up
 from database.models import Campaign, CampaignStatus, EmailSend
 from database.origin import OLDER
@@ -25,6 +26,7 @@ from services.restoring import REASON, CannotConfirm, Confirmed, confirm
 from services.system import System
 from tests.conftest import NOW, Clock
 from tests.environment import API_KEY, SECRET_KEY
+from tests.faults.http_client import wait_until
 from tests.postgres import drop_tables, dump, own_database, restore
 from tests.rig import LINK_KEY, Rig, rig
 
@@ -278,11 +280,7 @@ def test_another_machine_takes_a_postgresql_database_over_at_once(
 ) -> None:
     """Also in the middle of a campaign, and back again."""
     first = at_postgres
-    other = Rig(
-        Database(first.database.url.render_as_string(False), folder=tmp_path / "other"),
-        first.simulator,
-        clock,
-    )
+    other = another_machine(first, tmp_path, clock)
     first.add_people(30)
     limited = {EspName.SENDGRID: replace(first.configs[EspName.SENDGRID], daily_limit=10)}
     first.configs = limited
@@ -298,3 +296,46 @@ def test_another_machine_takes_a_postgresql_database_over_at_once(
     first.start()
     first.send(subject="Second")
     assert taken(first) == {"Hello Ann": 30, "Second": 30}
+
+
+def test_a_machine_that_waits_keeps_a_mark_of_its_own(
+    at_postgres: Rig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore_guard, "_LOOK_EVERY_S", 0.0)
+    at = at_postgres
+    at.add_people(3)
+    at.start()
+    waiting = another_machine(at, tmp_path, clock)
+    waiting.start()
+    at.send()
+    noted = mark_of(waiting.database)
+    wait_until(lambda: noted.exists() and json.loads(noted.read_text())["batch"] == 1, "its mark")
+    waiting.stop()
+    waiting.database.close()
+
+
+def test_a_machine_that_sees_an_older_database_keeps_others_from_sending(
+    at_postgres: Rig, tmp_path: Path, clock: Clock
+) -> None:
+    at = at_postgres
+    at.add_people(3)
+    at.start()
+    at.send()
+    at.stop()
+    change(at.database, batch=7)
+    see_nothing_sent(at)
+    at.stop()
+    other = another_machine(at, tmp_path, clock)
+    see_nothing_sent(other)
+    assert confirm(system_of(other), moved=False).why == OLDER
+    other.send(subject="Second")
+    other.stop()
+    other.database.close()
+    at.start()
+    at.send(subject="Third")
+    assert taken(at) == {"Hello Ann": 3, "Second": 3, "Third": 3}
+
+
+def another_machine(at: Rig, tmp_path: Path, clock: Clock) -> Rig:
+    url = at.database.url.render_as_string(False)
+    return Rig(Database(url, folder=tmp_path / "other"), at.simulator, clock)

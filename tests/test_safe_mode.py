@@ -20,6 +20,7 @@ from database.session import Database
 from services import self_test
 from services.system import System
 from tests.conftest import NOW
+from tests.postgres import drop_tables, dump, own_database, restore
 from tests.signing import SendGridSigner, sendgrid_body, sendgrid_listening
 from tests.test_commands import Run
 from tests.test_commands import run as command
@@ -111,12 +112,16 @@ def test_a_database_that_may_send_is_ready(system: System) -> None:
 
 @pytest.fixture
 def run(command: Run, tmp_path: Path) -> Run:
-    """With two people on its list."""
+    with_two_people(command, tmp_path)
+    return command
+
+
+def with_two_people(run: Run, tmp_path: Path) -> None:
+    """On its list."""
     people = tmp_path / "people.csv"
     people.write_text("email\nann@example.com\nbob@example.com\n")
-    assert command("import", str(people)).exit_code == 0
+    assert run("import", str(people)).exit_code == 0
     (tmp_path / "mail.txt").write_text("Hello")
-    return command
 
 
 def send(run: Run, tmp_path: Path, subject: str) -> Result:
@@ -169,3 +174,32 @@ def test_a_restore_wants_the_server_stopped(run: Run, tmp_path: Path) -> None:
     assert (told.exit_code, "a process has the database open" in told.stderr) == (1, True)
     database.close()
     assert send(run, tmp_path, "First").exit_code == 0
+
+
+def test_from_a_dump_to_confirmation(
+    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL, whose own programs make the dump and restore it."""
+    with own_database() as database:
+        url = database.url.set(drivername="postgresql").render_as_string(False)
+        monkeypatch.setenv("DATABASE_URL", url)
+        monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+        with_two_people(command, tmp_path)
+        assert send(command, tmp_path, "First").exit_code == 0
+        database.close()
+        dump(database, tmp_path / "dump.sql")
+        assert send(command, tmp_path, "Second").exit_code == 0
+        drop_tables(database)
+        restore(database, tmp_path / "dump.sql")
+
+        refused = send(command, tmp_path, "Third")
+        assert (refused.exit_code, "safe mode: the database was restored" in refused.stderr) == (
+            1,
+            True,
+        )
+        moved = command("confirm-restore", "--moved", "--yes")
+        assert (moved.exit_code, "not merely moved" in moved.stderr) == (1, True)
+        assert command("confirm-restore", "--yes").exit_code == 0
+        third = json.loads(send(command, tmp_path, "Third").stdout)
+        assert (third["status"], third["counts"]["accepted"]) == ("sent", 2)
+        assert third["campaign_id"] > 1_000
