@@ -32,6 +32,8 @@ class Mark:
     machine: str = ""
     place: str = ""
     """The path of a SQLite database."""
+    is_noted: bool = False
+    """By a machine that waits, so what was claimed since then it does not know."""
     held: str | None = None
     """Why it must not be sent from, whatever else fits, until a person confirms it."""
 

@@ -94,6 +94,7 @@ class PostgresOrigin:
             seal is not None
             and seal.held is None
             and mark is not None
+            and not mark.is_noted
             and (mark.held, mark.identity, mark.generation) == (None, now.identity, now.generation)
             and not is_older(now, mark)
         )
@@ -127,8 +128,9 @@ class PostgresOrigin:
             if self.why_held(session, mark) is not None:
                 return
             now = _stand(session, _seal(session))
-        if now != mark:
-            file.write(now, sync=True)
+        is_noted = mark is None or mark.is_noted or now.batch > mark.batch
+        if replace(now, is_noted=is_noted) != mark:
+            file.write(replace(now, is_noted=is_noted), sync=True)
 
 
 def _generation(mark: Mark | None, now: Mark) -> int:

@@ -9,12 +9,13 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import delete, text
+from sqlalchemy.exc import OperationalError
 
 from database import restore_guard
 from database.mark_file import Mark
 from database.models import SendBatch
 from database.origin import OLDER, highest
-from database.origin_postgres import Place, Seal, why_held
+from database.origin_postgres import Place, Seal, _told, why_held
 from database.restore_guard import RestoreGuard
 from database.session import Database
 from tests.ledgers import Ledgers
@@ -234,6 +235,11 @@ def test_a_machine_without_a_mark_cannot_tell_that_nothing_is_missing(
     own: Database, other: Database
 ) -> None:
     assert (RestoreGuard(own).may_be_moved(), RestoreGuard(other).may_be_moved()) == (True, False)
+    for database in (other, own):
+        guard = RestoreGuard(database)
+        guard.follow()
+        guard.close()
+    assert (RestoreGuard(own).may_be_moved(), RestoreGuard(other).may_be_moved()) == (True, False)
 
 
 def test_a_snapshot_put_back_is_seen_where_it_was_sent_from(rolled_back: Database) -> None:
@@ -281,7 +287,7 @@ def test_a_machine_that_waits_notes_how_far_the_other_has_sent(
     guard = RestoreGuard(other)
     for batches in (2, 3):
         guard.follow()
-        assert read_mark(other) == replace(read_mark(own), batch=batches)
+        assert read_mark(other) == replace(read_mark(own), batch=batches, is_noted=True)
         claim(own)
     with own.write() as session:
         session.execute(text("UPDATE email_sends SET batch_id = NULL"))
@@ -325,3 +331,8 @@ def test_a_role_that_may_not_ask_sends_and_still_sees_a_copy(
     drop_tables(own)
     restore(own, tmp_path / "dump.sql")
     assert held(without_rights) == RESTORED
+
+
+def test_a_connection_that_is_lost_is_no_server_that_does_not_tell(own: Database) -> None:
+    with own.read() as session, pytest.raises(OperationalError):
+        _told(session, "SELECT pg_terminate_backend(pg_backend_pid())")

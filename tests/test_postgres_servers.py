@@ -62,9 +62,7 @@ def test_a_crash_of_the_server_holds_nothing(server: Cluster, sent_from: Databas
     assert (held(sent_from), held(at(server, "second"))) == (None, None)
 
 
-def test_a_promoted_replica_is_held_from_its_first_moment(
-    server: Cluster, sent_from: Database, at: At
-) -> None:
+def test_a_promoted_replica_is_held(server: Cluster, sent_from: Database, at: At) -> None:
     with base_backup(server, "standby.signal") as replica:
         replica.promote()
         assert held(at(replica, "second")) == PROMOTED

@@ -5,17 +5,19 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from config.esp_config import EspName
 from config.settings import load_settings
 from database import restore_guard
 from database.backup import back_up
+from database.ledger_lock import lock_ledger
 from database.models import Campaign, CampaignStatus, EmailSend
 from database.origin import OLDER
 from database.restore_guard import RestoreGuard
@@ -334,6 +336,25 @@ def test_a_machine_that_sees_an_older_database_keeps_others_from_sending(
     at.start()
     at.send(subject="Third")
     assert taken(at) == {"Hello Ann": 3, "Second": 3, "Third": 3}
+
+
+def test_a_confirmation_waits_for_events_that_are_being_recorded(at_postgres: Rig) -> None:
+    """Who records one locks sends before campaigns: they would wait for each other."""
+    at = at_postgres
+    at.add_people(3)
+    at.create()
+    guard = RestoreGuard(at.database)
+    guard.hold("was put back")
+    waiting = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with ThreadPoolExecutor() as threads:
+        with at.database.write() as session:
+            lock_ledger(session, alone=False)
+            confirming = threads.submit(confirm, system_of(at), moved=False)
+            wait_until(lambda: session.scalar(waiting) == 1, "it to wait")
+        assert confirming.result().unknown == {1: 3}
 
 
 def another_machine(at: Rig, tmp_path: Path, clock: Clock) -> Rig:

@@ -186,6 +186,7 @@ def test_from_a_dump_to_confirmation(
         monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
         with_two_people(command, tmp_path)
         assert send(command, tmp_path, "First").exit_code == 0
+        assert (tmp_path / "data" / "postgresql.mark").stat().st_mode & 0o777 == 0o600
         database.close()
         dump(database, tmp_path / "dump.sql")
         assert send(command, tmp_path, "Second").exit_code == 0
