@@ -40,8 +40,9 @@ def backup(folder: Path | None, keep: int, json: bool) -> None:
     database = database_file()
     folder = folder or database.parent / "backups"
     try:
-        made = backups.back_up(database, folder, datetime.now(UTC))
-        removed = backups.rotate(folder, database, keep)
+        now = datetime.now(UTC)
+        made = backups.back_up(database, folder, now)
+        removed = backups.rotate(folder, database, keep, now)
     except NotABackup as error:
         raise click.ClickException(f"the copy is not sound: {error}") from error
     except (OSError, sqlite3.Error) as error:

@@ -11,11 +11,15 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
+from database.origin_sqlite import PUT_BACK
+
 _STAMP = "%Y%m%d-%H%M%S"
+STALE_AFTER = timedelta(days=1)
+"""So long after its last write a copy that has no name yet is one whose maker was killed."""
 _PARTS = ("", "-wal", "-shm", "-journal")
 """What a SQLite database consists of while it is open, or after a crash."""
 
@@ -79,15 +83,25 @@ def verify(backup: Path) -> dict[str, int]:
     return rows
 
 
-def rotate(folder: Path, database: Path, keep: int) -> list[Path]:
-    """Remove all but the `keep` newest backups of this database; which ones went."""
-    name = re.compile(re.escape(database.stem) + r"-(\d{8}-\d{6})(?:-(\d+))?\.db")
-    found = [(name.fullmatch(path.name), path) for path in folder.iterdir()]
-    backups = sorted((match[1], int(match[2] or 1), path) for match, path in found if match)
+def rotate(folder: Path, database: Path, keep: int, now: datetime) -> list[Path]:
+    """Remove all but the `keep` newest backups of this database, and what killed ones left;
+    which files went."""
+    name = re.compile(re.escape(database.stem) + r"-(\d{8}-\d{6})(?:-(\d+))?\.db(\.part(?:-\w+)?)?")
+    found = [(match, path) for path in folder.iterdir() if (match := name.fullmatch(path.name))]
+    backups = sorted((match[1], int(match[2] or 1), path) for match, path in found if not match[3])
     gone = [path for _, _, path in backups[: max(len(backups) - keep, 0)]]
+    gone += [path for match, path in found if match[3] and _is_stale(path, now)]
     for path in gone:
         path.unlink()
     return gone
+
+
+def _is_stale(path: Path, now: datetime) -> bool:
+    try:
+        written = path.stat().st_mtime
+    except FileNotFoundError:  # it has its name now
+        return False
+    return now - datetime.fromtimestamp(written, UTC) > STALE_AFTER
 
 
 def put_back(
@@ -106,6 +120,7 @@ def put_back(
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         shutil.copyfile(backup, part)
+        _say_put_back(part)
         _on_disk(part)
         if database.exists():
             _close(database)
@@ -116,6 +131,16 @@ def put_back(
     finally:
         part.unlink(missing_ok=True)
     return kept
+
+
+def _say_put_back(part: Path) -> None:
+    """In the header, without SQLite: it would leave a journal beside the file, were it killed.
+    https://www.sqlite.org/fileformat2.html#user_version_number"""
+    descriptor = os.open(part, os.O_WRONLY)
+    try:
+        os.pwrite(descriptor, PUT_BACK.to_bytes(4, "big"), 60)
+    finally:
+        os.close(descriptor)
 
 
 def _begun(path: Path, ending: str) -> tuple[Path, Path]:

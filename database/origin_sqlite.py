@@ -11,6 +11,9 @@ from database.models import SendBatch, Suppression
 from database.origin import OLDER, highest, identity_of
 from database.session import Database
 
+_SENT_FROM, PUT_BACK = 1, 2
+"""The `user_version` of a database that has had a mark, and of one that `restore` made and
+nobody has confirmed: in the header, so that every copy and backup says it too."""
 MACHINE_ID = Path("/etc/machine-id")
 """Systemd's; it differs between a machine and its copy once that was made a machine of its own.
 Where there is none, the place alone tells."""
@@ -43,22 +46,23 @@ class SqliteOrigin:
         self._database = database
 
     def why_held(self, session: Session, mark: Mark | None) -> str | None:
-        return why_held(mark, self._stand(session), was_marked=_was_marked(session))
+        return why_held(mark, self._stand(session), was_marked=_version(session) > 0)
 
     def is_whole(self, session: Session, mark: Mark | None) -> bool:
-        if mark is None:
+        if mark is None or _version(session) == PUT_BACK:
             return False
         now = self._stand(session)
-        here = replace(mark, machine=now.machine, place=now.place)
+        # Held by a restore that did not come to its end, it is still what it was.
+        here = replace(mark, machine=now.machine, place=now.place, held=None)
         return why_held(here, now, was_marked=True) is None
 
     def take(self, file: MarkFile) -> Mark:
         with self._database.read() as session:
-            now, was_marked = self._stand(session), _was_marked(session)
+            now, version = self._stand(session), _version(session)
         file.write(now, sync=True)
-        if not was_marked:
+        if version != _SENT_FROM:
             with self._database.write() as session:
-                session.execute(text("PRAGMA user_version = 1"))
+                session.execute(text(f"PRAGMA user_version = {_SENT_FROM}"))
         return now
 
     def hold(self, file: MarkFile, why: str) -> None:
@@ -81,9 +85,8 @@ class SqliteOrigin:
         )
 
 
-def _was_marked(session: Session) -> bool:
-    """Kept in the database's header, so that every copy and backup says it too."""
-    return bool(session.execute(text("PRAGMA user_version")).scalar())
+def _version(session: Session) -> int:
+    return int(session.execute(text("PRAGMA user_version")).scalar_one())
 
 
 def _machine() -> str:

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import sys
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -106,10 +107,24 @@ def test_rotation_removes_the_oldest_of_this_database_and_nothing_else(folder: P
     others = ["email-20261120-120000.db.1.part", "email.db", "other-20261120-120000.db"]
     for name in (*ours, *others):
         (folder / name).touch()
-    gone = rotate(folder, Path("data/email.db"), 2)
+    gone = rotate(folder, Path("data/email.db"), 2, NOW)
     assert [path.name for path in gone] == ours[:3]
     assert {path.name for path in folder.iterdir()} == {*ours[3:], *others}
-    assert rotate(folder, Path("data/email.db"), 2) == []
+    assert rotate(folder, Path("data/email.db"), 2, NOW) == []
+
+
+def test_rotation_removes_what_killed_backups_left_and_none_that_is_under_way(folder: Path) -> None:
+    folder.mkdir()
+    left = [f"email-20261120-120000{end}" for end in (".db.part", "-2.db.part", ".db.part-journal")]
+    others = ["email.db.part", "other-20261120-120000.db.part", "email-20261124-110000.db.part"]
+    for name in (*left, *others):
+        (folder / name).touch()
+        is_under_way = name == others[-1]
+        at = (NOW - timedelta(hours=1 if is_under_way else 25)).timestamp()
+        os.utime(folder / name, (at, at))
+    gone = rotate(folder, Path("data/email.db"), 2, NOW)
+    assert {path.name for path in gone} == set(left)
+    assert {path.name for path in folder.iterdir()} == set(others)
 
 
 def test_two_backups_of_one_second_are_two(
@@ -125,8 +140,8 @@ def test_two_backups_of_one_second_are_two(
         "email-20261124-120000-3.db",
     ]
     assert [identity(path) for path in made] == ["first", "second", "third"]
-    assert rotate(folder, installed, 2) == made[:1]
-    assert rotate(folder, installed, 1) == made[1:2]
+    assert rotate(folder, installed, 2, NOW) == made[:1]
+    assert rotate(folder, installed, 1, NOW) == made[1:2]
 
 
 def test_a_backup_under_way_has_its_name_to_itself(installed: Path, folder: Path) -> None:
@@ -241,6 +256,14 @@ def put_back_until(line: int, backup: Path, database: Path) -> bool:
     return False
 
 
+def may_be_moved(path: Path) -> bool:
+    database = Database(f"sqlite:///{path}")
+    try:
+        return RestoreGuard(database).may_be_moved()
+    finally:
+        database.close()
+
+
 def test_a_restore_killed_anywhere_leaves_what_was_there_or_what_sends_nothing(
     database: Database, installed: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -261,6 +284,8 @@ def test_a_restore_killed_anywhere_leaves_what_was_there_or_what_sends_nothing(
         is_held = json.loads(Path(f"{place}.mark").read_text())["held"] == "was restored"
         there = identity(place) if place.exists() else None
         found.add((there, is_held))
+        if there is not None:
+            assert may_be_moved(place) is (there == "later")
         put_back_until(-1, backup, place)
         kept = {identity(path) for path in place.parent.glob("*.before-restore-*")}
         assert (identity(place), "later" in kept) == ("backup", True)

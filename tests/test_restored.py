@@ -184,6 +184,18 @@ def test_a_copy_sends_nothing_until_it_is_said_that_it_was_moved(
     assert at.wait(campaign)["status"] == "sent"
 
 
+def test_what_a_killed_restore_left_as_it_was_goes_on(at: Rig) -> None:
+    at.add_people(3)
+    at.start()
+    at.send()
+    at.stop()
+    campaign = at.create(subject="Second")
+    RestoreGuard(at.database).hold("was restored from b.db")
+    see_nothing_sent(at)
+    assert confirm(system_of(at), moved=True).unknown == {}
+    assert at.wait(campaign)["status"] == "sent"
+
+
 def test_a_copy_that_was_not_moved_ends_what_its_original_may_send(at: Rig) -> None:
     at.add_people(3)
     at.start()

@@ -146,6 +146,8 @@ def test_from_backup_to_confirmation(run: Run, tmp_path: Path) -> None:
         1,
         True,
     )
+    moved = run("confirm-restore", "--moved", "--yes")
+    assert (moved.exit_code, "not merely moved" in moved.stderr) == (1, True)
     asked = CliRunner().invoke(cli, ["confirm-restore"], input="n\n")
     assert (asked.exit_code, "the only copy" in asked.output) == (1, True)
     assert send(run, tmp_path, "Third").exit_code == 1
@@ -155,6 +157,19 @@ def test_from_backup_to_confirmation(run: Run, tmp_path: Path) -> None:
     assert (third["status"], third["counts"]["accepted"]) == ("sent", 2)
     again = run("confirm-restore", "--yes")
     assert (again.exit_code, "not in safe mode" in again.stderr) == (1, True)
+
+
+def test_a_backup_was_not_merely_moved_until_it_is_confirmed(run: Run, tmp_path: Path) -> None:
+    """Although nothing was sent after it: what people ordered since is not in it."""
+    assert send(run, tmp_path, "First").exit_code == 0
+    backup = json.loads(run("backup", "--json").stdout)["path"]
+    assert run("restore", backup).exit_code == 0
+    moved = run("confirm-restore", "--moved", "--yes")
+    assert (moved.exit_code, "not merely moved" in moved.stderr) == (1, True)
+    assert run("confirm-restore", "--yes").exit_code == 0
+    mark = tmp_path / "email.db.mark"
+    mark.write_text(json.dumps({**json.loads(mark.read_text()), "machine": "another"}))
+    assert run("confirm-restore", "--moved", "--yes").exit_code == 0
 
 
 def test_a_file_that_is_no_backup_changes_nothing(run: Run, tmp_path: Path) -> None:
