@@ -264,6 +264,7 @@ LONG = "x" * 200
         # Databases: the text may hold a password, so it is not repeated.
         ("DATABASE_URL", "mysql://u:p@h/d", DATABASE),
         ("DATABASE_URL", "data/email.db", DATABASE),
+        ("DATA_DIR", "README.md", "must be a folder, not 'README.md'"),
         ("DATABASE_URL", "sqlite://", DATABASE),
         ("DATABASE_URL", "sqlite:///", DATABASE),
         ("DATABASE_URL", "sqlite:///:memory:", DATABASE),
