@@ -7,10 +7,9 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from config.failpoints import Failpoint
-from database.models import Campaign, CampaignStatus
+from database.models import RUNNING, Campaign, CampaignStatus
 from services.base import Outcome, SendResult
 from services.calls import breaker_after, outcome_of, verdict
-from services.campaign_control import RUNNING
 from services.campaign_floor import Call, Floor
 from services.campaigns import LIGHT
 from services.ledger.claim import ClaimedBatch

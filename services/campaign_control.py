@@ -13,13 +13,12 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspConfig, EspName
-from database.models import Campaign, CampaignStatus, EmailSend, SendStatus, TallyKind
+from database.models import RUNNING, Campaign, CampaignStatus, EmailSend, SendStatus, TallyKind
 from services.braking import why_not_resume
 from services.ledger.counters import changed, move, tally
 from services.ledger.finish import cancel_queued, finish
 from services.ledger.plan import is_planned
 
-RUNNING = frozenset({CampaignStatus.PLANNING, CampaignStatus.SENDING, CampaignStatus.WAITING})
 BY_REQUEST = "paused by request"
 
 

@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 from config.esp_config import EspName
 from config.failpoints import Failpoint
 from config.settings import EspDistribution
-from database.models import Campaign, CampaignKind, CampaignStatus, TallyKind
+from database.models import IS_RUNNING, Campaign, CampaignKind, CampaignStatus, TallyKind
 from services.base import Account, EspError
 from services.braking import why_campaign_brakes
 from services.campaign_answers import Answers, pause, tell_stand
-from services.campaign_control import RUNNING, requeue_unknown
+from services.campaign_control import requeue_unknown
 from services.campaign_floor import Call, Floor
 from services.campaigns import LIGHT
 from services.esp_manager import (
@@ -276,9 +276,9 @@ def any_running(session: Session) -> bool:
 # Each step asks: to build a question takes longer than to answer it.
 _RUNNING = (
     select(Campaign)
-    .where(Campaign.status.in_(RUNNING))
+    .where(IS_RUNNING)
     .order_by(Campaign.id)
     .options(*LIGHT)
     .with_for_update(key_share=True)
 )
-_ANY_RUNNING = select(Campaign.id).where(Campaign.status.in_(RUNNING)).limit(1)
+_ANY_RUNNING = select(Campaign.id).where(IS_RUNNING).limit(1)

@@ -15,10 +15,9 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from database.ledger_lock import lock_ledger
-from database.models import Campaign, CampaignKind, CampaignStatus, EmailSend, SendStatus
+from database.models import RUNNING, Campaign, CampaignKind, CampaignStatus, EmailSend, SendStatus
 from database.restore_guard import RestoreGuard
 from database.sender_lock import SenderLock
-from services.campaign_control import RUNNING
 from services.ledger.claim import QUEUED
 from services.ledger.counters import changed, move
 from services.ledger.finish import finish

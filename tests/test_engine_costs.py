@@ -29,7 +29,7 @@ from tests.rig import LINK_KEY, WAIT_S, configs_at
 STATEMENTS_AIM = 8
 STATEMENTS_NOW = 24
 """Of a step that records a call of a thousand mails and claims the next."""
-BYTES_A_PERSON = 16
+BYTES_A_PERSON = 64
 """Next to nothing: what a person is in memory takes some 2,000."""
 
 

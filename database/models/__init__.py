@@ -3,6 +3,8 @@
 from database.models.base import Base, UtcDateTime
 from database.models.brakes import BrakeOverride
 from database.models.campaigns import (
+    IS_RUNNING,
+    RUNNING,
     BatchState,
     Campaign,
     CampaignKind,
@@ -41,6 +43,8 @@ from database.models.system import Installation, SentFrom
 from services.events import BounceClass, EventKind, SuppressionReason
 
 __all__ = [
+    "IS_RUNNING",
+    "RUNNING",
     "Base",
     "BatchState",
     "Bounce",

@@ -21,7 +21,7 @@ class CampaignStatus(StrEnum):
     """Where a campaign stands. The last four stand still until somebody acts."""
 
     PLANNING = "planning"
-    """Its ledger is being written; nothing is sent before that is complete."""
+    """Its ledger is being written, and who stands in it already gets it."""
     SENDING = "sending"
     WAITING = "waiting"
     """No ESP can take more now; goes on by itself at `resume_at`."""
@@ -30,6 +30,11 @@ class CampaignStatus(StrEnum):
     NEEDS_REVIEW = "needs_review"
     """Nothing left to do but sends whose outcome is not known."""
     CANCELLED = "cancelled"
+
+
+RUNNING = (CampaignStatus.PLANNING, CampaignStatus.SENDING, CampaignStatus.WAITING)
+IS_RUNNING = text(f"status IN ({', '.join(map(repr, map(str, RUNNING)))})")
+"""SQL, in the very words of the partial index, which is used for no others."""
 
 
 class SendStatus(StrEnum):
@@ -121,8 +126,8 @@ class Campaign(Base):
         Index(
             "ix_campaigns_running",
             "id",
-            sqlite_where=text("status IN ('planning', 'sending', 'waiting')"),
-            postgresql_where=text("status IN ('planning', 'sending', 'waiting')"),
+            sqlite_where=IS_RUNNING,
+            postgresql_where=IS_RUNNING,
         ),
         {"sqlite_autoincrement": True},
     )

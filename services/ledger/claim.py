@@ -195,7 +195,7 @@ def _kept_from(asked_for: ColumnElement[bool] | None) -> ColumnElement[str | Non
     return case(
         *([] if asked_for is None else [(asked_for, null())]),
         (_PEOPLE.c.id.is_(None), literal(SkipReason.ERASED.value)),
-        (suppressed(_PEOPLE.c.email_hash, _NOW), literal(SkipReason.SUPPRESSED.value)),
+        (suppressed(_PEOPLE.c.email_hash, _NOW, of_few=True), literal(SkipReason.SUPPRESSED.value)),
         (_PEOPLE.c.status != SubscriberStatus.ACTIVE, literal(SkipReason.NOT_ACTIVE.value)),
         else_=null(),
     )
