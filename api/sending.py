@@ -143,6 +143,10 @@ def _new_campaign(body: CampaignBody, system: System) -> NewCampaign:
 
 def _new_mailing(body: ContentBody, system: System) -> NewCampaign:
     """The content, checked and made ready, for nobody yet."""
+    settings = system.settings
+    from_email = body.from_email or settings.from_email
+    if not settings.may_send_as(from_email):
+        raise invalid("/from_email", "is none of ALLOWED_SENDERS, the setting for this")
     name = body.name or " ".join(body.subject.split())[:200] or "(no subject)"
     try:
         content = prepared(
@@ -150,7 +154,7 @@ def _new_mailing(body: ContentBody, system: System) -> NewCampaign:
             html=body.html,
             text=body.text,
             name=name,
-            address=system.settings.postal_address,
+            address=settings.postal_address,
         )
     except TemplateError as error:
         raise invalid(f"/{error.field}", str(error)) from error
@@ -159,8 +163,8 @@ def _new_mailing(body: ContentBody, system: System) -> NewCampaign:
         subject=body.subject,
         html=content.html,
         text=content.text,
-        from_email=body.from_email or system.settings.from_email,
-        from_name=body.from_name or system.settings.from_name,
+        from_email=from_email,
+        from_name=body.from_name or settings.from_name,
         reply_to=body.reply_to,
         audience={},
         esp=None,

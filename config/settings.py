@@ -70,6 +70,8 @@ class Settings:
     """Without a slash at its end."""
     from_email: str
     from_name: str | None
+    allowed_senders: tuple[str, ...]
+    """Addresses, and `@` with a domain for all of it; empty: whatever the ESPs let us be."""
     postal_address: str
     sending_domain: str
     sync_budget_seconds: int
@@ -103,6 +105,11 @@ class Settings:
     warnings: tuple[str, ...] = ()
     """Names in `.env` that we do not know, a line for each; print them at the start."""
 
+    def may_send_as(self, address: str) -> bool:
+        """`address`: normalised, so that its domain is an A-label in lower case."""
+        domain = f"@{address.rpartition('@')[2]}"
+        return not self.allowed_senders or not {address, domain}.isdisjoint(self.allowed_senders)
+
 
 def load_settings(
     environ: Mapping[str, str] | None = None, env_file: Path | None = ROOT / ".env"
@@ -112,6 +119,8 @@ def load_settings(
     in_file = {name: text for name, (_, text) in lines.items()}
     reader = Reader({**in_file, **(os.environ if environ is None else environ)})
     settings = _settings(reader)
+    if not settings.may_send_as(settings.from_email):
+        reader.faults.setdefault("ALLOWED_SENDERS", "must also hold FROM_EMAIL, or its domain")
     if settings.sending_mode is SendingMode.LIVE:
         _check_live(reader, settings)
     if reader.faults:
@@ -169,6 +178,7 @@ def _settings(reader: Reader) -> Settings:
         public_base_url=read("PUBLIC_BASE_URL", values.base_url, f"http://127.0.0.1:{port}"),
         from_email=from_email,
         from_name=read("FROM_NAME", values.one_line, None),
+        allowed_senders=read("ALLOWED_SENDERS", values.several(values.sender), ()),
         postal_address=read("POSTAL_ADDRESS", values.one_line, SAMPLE_POSTAL_ADDRESS),
         sending_domain=read("SENDING_DOMAIN", values.domain, from_email.rpartition("@")[2]),
         trusted_proxy_hops=read("TRUSTED_PROXY_HOPS", values.whole_number(0, 5), 0),

@@ -112,6 +112,14 @@ def email_address(text: str) -> str:
     return f"{local}@{host.lower()}"
 
 
+def sender(text: str) -> str:
+    """An address that mail may be from; `@` and a domain are all of that domain."""
+    try:
+        return f"@{domain(text[1:])}" if text.startswith("@") else email_address(text)
+    except ValueError as fault:
+        raise ValueError("must be like news@example.com, or @example.com for all of it") from fault
+
+
 def listen_address(text: str) -> str:
     """An address, not a name: some shells export HOST, which must not open us to a network."""
     if text != "localhost" and _ip(text) is None:

@@ -52,7 +52,7 @@ DESIGN = {
     *("TRUSTED_PROXY_HOPS", "DNS_NAMESERVERS", "DOMAIN_SETUP_FILE", "DNS_GATE", "ESP_DISTRIBUTION"),
     *("DNS_BLOCKLIST_NAMESERVERS", "SENDING_IPS", "FAILPOINT"),
     *("API_CALLS_PER_MINUTE", "WRONG_KEYS_PER_MINUTE", "PUBLIC_CALLS_PER_MINUTE"),
-    *("OPT_IN_MAILS_PER_HOUR",),
+    *("OPT_IN_MAILS_PER_HOUR", "ALLOWED_SENDERS"),
     *("SENDGRID_API_KEY", "SENDGRID_BASE_URL", "SENDGRID_WEBHOOK_PUBLIC_KEY"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL_SESV2"),
     *("SES_CONFIGURATION_SET", "SES_SNS_TOPIC_ARNS", "SNS_CERT_DIR"),
@@ -89,6 +89,7 @@ DEFAULTS = Settings(
     public_base_url="http://127.0.0.1:5000",
     from_email="news@example.com",
     from_name=None,
+    allowed_senders=(),
     postal_address="Example Ltd, 1 Example Street, Example Town",
     sending_domain="example.com",
     sync_budget_seconds=300,
@@ -170,6 +171,12 @@ def test_settings_read_the_variables_of_the_design_and_no_other(environ: dict[st
         ("FROM_EMAIL", "Ann@News.Example.org", "from_email", "Ann@news.example.org"),
         ("FROM_EMAIL", "Ann@News.Example.org", "sending_domain", "news.example.org"),
         ("FROM_NAME", "Größe & Co", "from_name", "Größe & Co"),
+        (
+            "ALLOWED_SENDERS",
+            "Ann@News.Example.org, @Xn--Bcher-Kva.Example, @example.com",
+            "allowed_senders",
+            ("Ann@news.example.org", "@xn--bcher-kva.example", "@example.com"),
+        ),
         ("POSTAL_ADDRESS", "1 Main Street", "postal_address", "1 Main Street"),
         ("SENDING_DOMAIN", "Example.ORG.", "sending_domain", "example.org"),
         ("SYNC_BUDGET_SECONDS", "0", "sync_budget_seconds", 0),
@@ -234,6 +241,7 @@ HOST = "must be an IP address to listen on, like 127.0.0.1 or 0.0.0.0"
 ADDRESS = "must be one plain address like news@example.com"
 DOMAIN = "must be a domain like example.com (in its xn-- form if not ASCII)"
 PLACE = "must be a name of config/failpoints.py, like body-sent or body-sent:3"
+SENDERS = "each, separated by commas, must be like news@example.com, or @example.com for all of it"
 ONE_LINE = "must be one line without control characters"
 RATE = "must be a number above 0, like 10 or 0.5"
 ASCII = "must be printable ASCII without spaces"
@@ -306,6 +314,11 @@ LONG = "x" * 200
         ("FROM_EMAIL", "a@bücher.example", f"{ADDRESS}, not 'a@bücher.example'"),
         ("FROM_EMAIL", "a..b@example.com", f"{ADDRESS}, not 'a..b@example.com'"),
         ("FROM_NAME", "a\nb", f"{ONE_LINE}, not 'a\\nb'"),
+        ("ALLOWED_SENDERS", "example.com", f"{SENDERS}, not 'example.com'"),
+        ("ALLOWED_SENDERS", "@example.com,@", f"{SENDERS}, not '@example.com,@'"),
+        ("ALLOWED_SENDERS", "@bücher.example", f"{SENDERS}, not '@bücher.example'"),
+        ("ALLOWED_SENDERS", "NEWS@example.com", "must also hold FROM_EMAIL, or its domain"),
+        ("ALLOWED_SENDERS", "@sub.example.com", "must also hold FROM_EMAIL, or its domain"),
         ("POSTAL_ADDRESS", "a\u2028b", f"{ONE_LINE}, not 'a\\u2028b'"),
         ("FROM_NAME", "caf\udce9", "must be UTF-8 text"),
         ("SENDING_DOMAIN", "127.0.0.1", f"{DOMAIN}, not '127.0.0.1'"),
