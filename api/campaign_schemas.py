@@ -86,6 +86,8 @@ class CampaignBody(ContentBody):
     audience: AudienceBody | None = None
     esp: EspName | None = Field(None, strict=False)
     allow_duplicate: bool = False
+    confirm_count: int | None = Field(None, ge=0, le=2**63 - 1)
+    """How many would be written to, as `counts.queued` of a dry run: another number is a 409."""
     dry_run: bool = False
     """Answer what would happen; nothing is stored or sent."""
     test_to: list[Annotated[str, StringConstraints(max_length=320)]] | None = Field(

@@ -36,6 +36,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "suppressed": (409, "This person must not be written to"),
     "in-progress": (409, "The campaign of this key is running"),
     "possible-duplicate": (409, "The same mailing went out a short time ago"),
+    "count-not-confirmed": (409, "The number of people has to be confirmed"),
     "length-required": (411, "The length of the body is missing"),
     "too-large": (413, "The body is too large"),
     "address-too-long": (414, "The address is too long"),

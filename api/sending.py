@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +28,7 @@ from config.failpoints import Failpoint
 from database.models import Campaign, CampaignStatus
 from list_manager import find_subscriber
 from services import campaigns, trial
+from services.audience_size import NotConfirmed, TooMany, check_size
 from services.campaigns import NewCampaign
 from services.content import prepared
 from services.mailing import Mailing, Sample
@@ -47,8 +50,9 @@ def send_campaign(body: CampaignBody) -> Response:
     """Send a mailing to the audience; answers when the campaign stands still.
 
     200: it does (sent, needs_review, paused, cancelled). 202 with `Location`: it goes on by
-    itself. 409: it runs already, or the same mailing went out within a day. 503: another
-    process sends from this database, so try again; or it was restored: a person has to confirm.
+    itself. 409: it runs already, the same mailing went out within a day, or its number of
+    people has to be confirmed. 503: another process sends from this database, so try again; or
+    it was restored: a person has to confirm.
     """
     system = the_system()
     new = _new_campaign(body, system)
@@ -59,7 +63,7 @@ def send_campaign(body: CampaignBody) -> Response:
         return jsonify({**_send_tests(system, new, body.test_to), "warnings": warnings})
     key = _idempotency_key()
     wait_s = wait_seconds(system.settings.sync_budget_seconds)
-    campaign_id = _make(system, new, key, allow_duplicate=body.allow_duplicate)
+    campaign_id = _make(system, new, key, body)
     with a_place_to_wait() as may_wait:
         return _answer_when_still(system, campaign_id, wait_s if may_wait else 0, warnings)
 
@@ -208,7 +212,7 @@ def _warnings(body: ContentBody, new: NewCampaign, system: System) -> list[dict[
     ]
 
 
-def _make(system: System, new: NewCampaign, key: str | None, *, allow_duplicate: bool) -> int:
+def _make(system: System, new: NewCampaign, key: str | None, body: CampaignBody) -> int:
     """The campaign of this request: a new one, or the one that the key made before."""
     now = system.clock()
     fingerprint = _fingerprint()
@@ -222,11 +226,13 @@ def _make(system: System, new: NewCampaign, key: str | None, *, allow_duplicate:
             raise _cannot_send(system)
         with refusals("/audience"):
             new = campaigns.with_fixed_audience(session, new)
-        if key is None and not allow_duplicate:
+        if key is None and not body.allow_duplicate:
             campaigns.one_at_a_time(session, new.content_hash)
             same = campaigns.find_duplicate(session, new, now)
             if same is not None:
                 raise _possible_duplicate(same)
+        with _size_refusals():
+            check_size(session, new, system.settings, body.confirm_count, now)
         campaign = campaigns.create(
             session,
             new,
@@ -239,6 +245,21 @@ def _make(system: System, new: NewCampaign, key: str | None, *, allow_duplicate:
     reach(Failpoint.CAMPAIGN_AFTER_COMMIT)
     system.engine.wake()
     return campaign.id
+
+
+@contextmanager
+def _size_refusals() -> Iterator[None]:
+    try:
+        yield
+    except TooMany as error:
+        raise invalid("/audience", f"is {error}", {"recipients": error.recipients}) from error
+    except NotConfirmed as error:
+        raise Problem(
+            "count-not-confirmed",
+            f'This would go to {error.recipients} people. Add "confirm_count": '
+            f"{error.recipients} if it is to.",
+            more={"recipients": error.recipients},
+        ) from error
 
 
 def _told_again(campaign: Campaign, same_request: bool) -> int:

@@ -15,8 +15,10 @@ from sqlalchemy.orm import Session
 from commands.opening import as_json, console, opened, override_options, print_json
 from config.esp_config import EspName
 from database.models import Campaign, CampaignStatus
+from email_sender import CampaignEngine
 from lists.segments import UnknownSegment
 from services import campaign_control, campaigns, trial
+from services.audience_size import NotConfirmed, TooMany, check_size
 from services.braking import NothingToOverride, OverrideOrder, override_campaign
 from services.campaign_control import Conflict, Resolution
 from services.campaigns import NewCampaign
@@ -41,6 +43,9 @@ PART = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--esp", type=click.Choice([esp.value for esp in EspName]), help="Only this ESP.")
 @click.option("--dry-run", is_flag=True, help="Tell what would happen; store and send nothing.")
 @click.option("--allow-duplicate", is_flag=True, help="Even if the same went out today.")
+@click.option(
+    "--confirm-count", type=click.IntRange(0), help="How many it must go to, else nothing is sent."
+)
 @as_json
 def send(
     subject: str,
@@ -52,6 +57,7 @@ def send(
     esp: str | None,
     dry_run: bool,
     allow_duplicate: bool,
+    confirm_count: int | None,
     json: bool,
 ) -> None:
     """Send a campaign and show how it goes; Ctrl-C leaves it to go on with the next process.
@@ -68,7 +74,7 @@ def send(
         if dry_run:
             _print(_dry_run(system, new), json)
             return
-        told = _send(system, new, allow_duplicate, json)
+        told = _send(system, new, allow_duplicate, confirm_count, json)
     _print(told, json)
     if told["status"] != CampaignStatus.SENT:
         raise SystemExit(CANNOT_TELL)
@@ -124,7 +130,9 @@ def _new(
     )
 
 
-def _send(system: System, new: NewCampaign, allow_duplicate: bool, json: bool) -> dict[str, Any]:
+def _send(
+    system: System, new: NewCampaign, allow_duplicate: bool, confirmed: int | None, json: bool
+) -> dict[str, Any]:
     if held := system.safe_mode:
         raise click.ClickException(held)
     engine = system.start()
@@ -136,8 +144,15 @@ def _send(system: System, new: NewCampaign, allow_duplicate: bool, json: bool) -
             raise click.ClickException(
                 f"campaign {same} sent the same within 24 hours; --allow-duplicate sends it again"
             )
+        with _a_right_size():
+            check_size(session, new, system.settings, confirmed, now)
         campaign_id = campaigns.create(session, new, now=now, sandbox=system.is_sandbox).id
     engine.wake()
+    return _follow(system, engine, campaign_id, json)
+
+
+def _follow(system: System, engine: CampaignEngine, campaign_id: int, json: bool) -> dict[str, Any]:
+    """Show how it goes until it stands still, or waits."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console(), disable=json) as progress:
         bar = progress.add_task("planning", total=None)
@@ -158,6 +173,16 @@ def _a_known_segment() -> Iterator[None]:
         yield
     except UnknownSegment as error:
         raise click.ClickException(f"there is no segment {error}: segment list") from error
+
+
+@contextmanager
+def _a_right_size() -> Iterator[None]:
+    try:
+        yield
+    except TooMany as error:
+        raise click.ClickException(f"the audience is {error}") from error
+    except NotConfirmed as error:
+        raise click.ClickException(f"{error}: --confirm-count {error.recipients}") from error
 
 
 def _look(system: System, campaign_id: int) -> tuple[dict[str, Any], bool]:

@@ -75,6 +75,10 @@ class Settings:
     postal_address: str
     sending_domain: str
     sync_budget_seconds: int
+    max_recipients_per_campaign: int
+    """0: no limit."""
+    confirm_count_over: int
+    """Campaigns to more people need their number in the request; 0: none does."""
     trusted_proxy_hops: int
     """Proxies of ours in front: so many of the forwarded addresses are believed."""
     api_calls_per_minute: int
@@ -155,6 +159,7 @@ def secrets_of(settings: Settings) -> frozenset[str]:
 
 def _settings(reader: Reader) -> Settings:
     read = reader.read
+    people = values.whole_number(0, 1_000_000_000)
     often = values.whole_number(0, 100_000)
     setup_file = _domain_setup_file(reader)
     mode = read("SENDING_MODE", values.choice(SendingMode), SendingMode.SANDBOX)
@@ -185,6 +190,8 @@ def _settings(reader: Reader) -> Settings:
         api_calls_per_minute=read("API_CALLS_PER_MINUTE", often, 1200),
         wrong_keys_per_minute=read("WRONG_KEYS_PER_MINUTE", often, 120),
         public_calls_per_minute=read("PUBLIC_CALLS_PER_MINUTE", often, 120),
+        max_recipients_per_campaign=read("MAX_RECIPIENTS_PER_CAMPAIGN", people, 0),
+        confirm_count_over=read("CONFIRM_COUNT_OVER", people, 0),
         opt_in_mails_per_hour=read("OPT_IN_MAILS_PER_HOUR", often, 200),
         sync_budget_seconds=read("SYNC_BUDGET_SECONDS", values.whole_number(0, 900), 300),
         dns_nameservers=read("DNS_NAMESERVERS", values.several(values.nameserver), ()),

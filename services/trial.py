@@ -12,11 +12,11 @@ from config.esp_config import EspConfig, EspName
 from config.settings import DnsGate, EspDistribution
 from database.models import SendStatus, SkipReason, Subscriber
 from database.session import Database
+from services.audience_size import count
 from services.base import Batch, EspAdapter, EspError, Outcome, SendResult
-from services.campaigns import DELIVERY, NewCampaign, audience_of, with_fixed_audience
+from services.campaigns import DELIVERY, NewCampaign
 from services.esp_manager import brake_of, gated_domain, rank, why_not
 from services.forecast import forecast
-from services.ledger.plan import count_audience
 from services.ledger.record import STATUS_AFTER
 from services.mailing import Identity, Mailing, Sample
 from services.standing import Standing, hour_of, load, reserve_quota
@@ -61,9 +61,7 @@ def dry_run(
 
     Raises as `with_fixed_audience` does.
     """
-    audience, dropped = audience_of(with_fixed_audience(session, new).audience)
-    counted = count_audience(session, audience, now)
-    counted.update({reason: n for reason, n in dropped.items() if n})
+    counted = count(session, new, now)
     queued = counted.pop("", 0)
     domain = gated_domain(new.from_email, dns_gate)
     standings = [

@@ -143,6 +143,21 @@ def test_the_same_campaign_twice_has_to_be_asked_for(run: Run, people: Path, htm
     assert run(*command, "--allow-duplicate").exit_code == 0
 
 
+def test_a_large_campaign_has_to_be_told_its_number(
+    run: Run, people: Path, html: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONFIRM_COUNT_OVER", "1")
+    command = ("send", "--subject", "Hello", "--html", html)
+    told = run(*command)
+    assert (told.exit_code, "2 people: --confirm-count 2" in told.stderr) == (1, True)
+    monkeypatch.setenv("MAX_RECIPIENTS_PER_CAMPAIGN", "1")
+    told = run(*command, "--confirm-count", "2")
+    assert (told.exit_code, "MAX_RECIPIENTS_PER_CAMPAIGN is 1" in told.stderr) == (1, True)
+    assert json.loads(run("campaigns", "list", "--json").stdout) == []
+    monkeypatch.setenv("MAX_RECIPIENTS_PER_CAMPAIGN", "2")
+    assert run(*command, "--confirm-count", "2").exit_code == 0
+
+
 def test_a_dry_run_stores_nothing(run: Run, people: Path, html: str) -> None:
     told = run("send", "--subject", "Hello", "--html", html, "--tag", "vip", "--dry-run", "--json")
     assert json.loads(told.stdout)["by_esp"] == {"sendgrid": 1}

@@ -28,6 +28,7 @@ LAYERS: dict[str, int] = {
     "api": 5,
     # 4: what the system does
     "email_sender": 4,
+    "services.audience_size": 4,
     "services.braking": 4,
     "services.calls": 4,
     "services.campaign_answers": 4,

@@ -1,4 +1,4 @@
-"""What stops a stolen key, or a slip, before a mailing goes out: the senders that are allowed."""
+"""What stops a stolen key, or a slip, before a mailing goes out: senders, and how many people."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,9 +8,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from services.system import System
-from tests.web import call, client, problem, system
+from tests.test_api_sending import add_people, client, simulator
+from tests.web import KEY, call, problem, system
 
-__all__ = ["client", "system"]
+__all__ = ["client", "simulator", "system"]
 
 MAILING = {"subject": "Hello", "text": "Hello"}
 REFUSED = "is none of ALLOWED_SENDERS, the setting for this"
@@ -18,6 +19,11 @@ REFUSED = "is none of ALLOWED_SENDERS, the setting for this"
 
 def post(client: FlaskClient, path: str = "/send-campaign", **said: Any) -> TestResponse:
     return call(client, "POST", path, json={**MAILING, **said})
+
+
+def campaigns(client: FlaskClient) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = call(client, "GET", "/campaigns").get_json()["campaigns"]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -40,7 +46,6 @@ def test_mail_is_from_nobody_but_the_allowed_senders(
     allowed = ("news@example.com", "@xn--bcher-kva.example")
     system.settings = replace(system.settings, allowed_senders=allowed)
     said = {} if sender is None else {"from_email": sender}
-    system.start_simulator()
     for path, more in (("/send-campaign", {"dry_run": True}), ("/preview", {})):
         answer = post(client, path, **said, **more)
         if may:
@@ -60,4 +65,68 @@ def test_nothing_is_sent_for_a_sender_that_is_not_allowed(
     system.settings = replace(system.settings, allowed_senders=("news@example.com",))
     told = problem(post(client, from_email="ceo@example.com", **more))
     assert told["detail"] == f"/from_email: {REFUSED}"
-    assert call(client, "GET", "/campaigns").get_json()["campaigns"] == []
+    assert campaigns(client) == []
+
+
+def test_a_campaign_to_more_people_than_the_setting_is_refused_before_anything_is_stored(
+    client: FlaskClient, system: System
+) -> None:
+    system.settings = replace(system.settings, max_recipients_per_campaign=2)
+    add_people(client, 3)
+    told = problem(post(client, confirm_count=3))
+    words = "is 3 people; the setting MAX_RECIPIENTS_PER_CAMPAIGN is 2"
+    assert (told["status"], told["recipients"], told["errors"]) == (
+        422,
+        3,
+        [{"pointer": "/audience", "detail": words}],
+    )
+    assert campaigns(client) == []
+    two = [f"person{number}@example.com" for number in (0, 1, 1)]
+    told = post(client, audience={"emails": [*two, "nobody@example.com"]}).get_json()
+    assert (told["planned"], told["counts"]["accepted"]) == (4, 2)
+
+
+def test_a_large_campaign_needs_the_number_that_a_dry_run_tells(
+    client: FlaskClient, system: System
+) -> None:
+    system.settings = replace(system.settings, confirm_count_over=2)
+    add_people(client, 3)
+    call(client, "POST", "/subscribers/person0@example.com/suppress", json={"reason": "manual"})
+    assert post(client, name="two are not many").status_code == 200
+    call(client, "POST", "/add-subscriber", json={"email": "another@example.com"})
+    wrong: list[dict[str, Any]] = [{}, {"confirm_count": 4}, {"confirm_count": 2}]
+    for said in wrong:
+        told = problem(post(client, allow_duplicate=True, **said))
+        assert (told["type"], told["status"], told["recipients"]) == (
+            "/problems/count-not-confirmed",
+            409,
+            3,
+        )
+    assert len(campaigns(client)) == 1
+    number = post(client, dry_run=True).get_json()["counts"]["queued"]
+    told = post(client, allow_duplicate=True, confirm_count=number).get_json()
+    assert (number, told["counts"]["accepted"]) == (3, 3)
+
+
+def test_a_wrong_number_is_refused_whatever_the_settings(client: FlaskClient) -> None:
+    add_people(client, 1)
+    assert problem(post(client, confirm_count=2))["recipients"] == 1
+    assert post(client, confirm_count=1).status_code == 200
+
+
+def test_a_repeated_key_is_answered_the_same_whatever_has_become_of_the_number(
+    client: FlaskClient, system: System
+) -> None:
+    system.settings = replace(system.settings, confirm_count_over=1)
+    add_people(client, 2)
+    headers = {**KEY, "Idempotency-Key": "monday"}
+
+    def ask(**said: Any) -> TestResponse:
+        return call(client, "POST", "/send-campaign", json={**MAILING, **said}, headers=headers)
+
+    assert problem(ask())["status"] == 409  # and the key is still free
+    first = ask(confirm_count=2)
+    call(client, "POST", "/add-subscriber", json={"email": "third@example.com"})
+    system.settings = replace(system.settings, max_recipients_per_campaign=1)
+    assert (first.status_code, ask(confirm_count=2).get_json()) == (200, first.get_json())
+    assert len(campaigns(client)) == 1
