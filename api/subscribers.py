@@ -23,6 +23,7 @@ from list_manager import (
     suppression_of,
 )
 from lists import fields
+from lists.departures import wave_of_unsubscribes
 from lists.engagement import score_of
 from services.opt_in import Sender, sign_up
 from services.system import System
@@ -139,6 +140,7 @@ class StatsAnswer(Answer):
     )
     growth: list[GrowthDay]
     """The last 30 UTC days, the oldest first."""
+    warnings: list[str] = Field(description="What a person should look at")
 
 
 @api.post(
@@ -219,7 +221,9 @@ def stats() -> dict[str, Any]:
     suppressions; and who came and went in the last 30 days."""
     system = the_system()
     with system.database.read() as session:
-        return subscriber_stats(session, system.clock())
+        wave = wave_of_unsubscribes(session, system.clock())
+        told = subscriber_stats(session, system.clock())
+    return {**told, "warnings": [wave] if wave else []}
 
 
 def _sender(system: System) -> Sender:

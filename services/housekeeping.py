@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from config.esp_config import EspName
 from config.settings import DnsGate
 from database.models import WebhookEvent
+from lists.departures import wave_of_unsubscribes
 from lists.tiers import retier
 from services import standing
 from services.dns_watch import check_due
@@ -44,6 +45,7 @@ class Housekeeper:
         self._pulled_at: datetime | None = None
         self._released_next: dict[EspName, datetime] = {}
         self._warned_at: datetime | None = None
+        self._told_of_wave_at: datetime | None = None
         self._braking: dict[EspName, str] = {}
 
     def start(self) -> None:
@@ -68,9 +70,15 @@ class Housekeeper:
             self._check_dns(now)
         with self._system.database.read() as session:
             standings = standing.load(session, self._system.esps, now).values()
+            wave = wave_of_unsubscribes(session, now)
         self._tell_of_brakes(standings, now)
         if self._warned_at is None or now - self._warned_at >= WARN_EVERY:
             self._warn_of_silence(standings, now)
+        if wave is not None and (
+            self._told_of_wave_at is None or now - self._told_of_wave_at >= WARN_EVERY
+        ):
+            self._told_of_wave_at = now
+            log.warning("%s", wave)
 
     def _run(self) -> None:
         while not self._stopping.wait(EVERY_S):
