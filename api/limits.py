@@ -98,11 +98,11 @@ def count_wrong_key() -> None:
     _take(_limits().wrong_key, caller())
 
 
-def count_right_key() -> None:
-    """Count a call with the key. Raises the 429; also for an address that sent too many wrong
+def count_right_key(key: str) -> None:
+    """Count a call with a key of ours. Raises the 429; also for an address that sent too many wrong
     ones, or guessing would have no limit."""
     limits = _limits()
-    _take(limits.key, "the key", barred=(limits.wrong_key, caller()))
+    _take(limits.key, key, barred=(limits.wrong_key, caller()))
 
 
 def count_opt_in_mail(ip: str | None) -> None:

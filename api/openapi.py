@@ -19,8 +19,8 @@ _KINDS = "\n".join(
 )
 _DESCRIPTION = f"""Campaigns through SendGrid, Amazon SES and Postmark, each mail at most once.
 
-Calls need `Authorization: Bearer <API_KEY>`. Errors are `application/problem+json` (RFC 9457);
-`type` is one of:
+Calls need `Authorization: Bearer <API_KEY>`; with a key that may do less, others are a 403. Errors
+are `application/problem+json` (RFC 9457); `type` is one of:
 
 {_KINDS}
 """

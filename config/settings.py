@@ -62,6 +62,10 @@ class Settings:
     data_dir: Path
     """For what belongs to a PostgreSQL database on this machine; it need not exist."""
     api_key: str = field(repr=False)
+    read_api_keys: tuple[str, ...] = field(repr=False)
+    """These three kinds may do less than `api_key`: `api.auth` has what."""
+    sign_up_api_keys: tuple[str, ...] = field(repr=False)
+    send_api_keys: tuple[str, ...] = field(repr=False)
     secret_keys: tuple[str, ...] = field(repr=False)
     """The first signs, all verify."""
     host: str
@@ -125,6 +129,7 @@ def load_settings(
     settings = _settings(reader)
     if not settings.may_send_as(settings.from_email):
         reader.faults.setdefault("ALLOWED_SENDERS", "must also hold FROM_EMAIL, or its domain")
+    _check_keys(reader, settings)
     if settings.sending_mode is SendingMode.LIVE:
         _check_live(reader, settings)
     if reader.faults:
@@ -160,6 +165,7 @@ def secrets_of(settings: Settings) -> frozenset[str]:
 def _settings(reader: Reader) -> Settings:
     read = reader.read
     people = values.whole_number(0, 1_000_000_000)
+    keys = values.several(values.own_secret(16))
     often = values.whole_number(0, 100_000)
     setup_file = _domain_setup_file(reader)
     mode = read("SENDING_MODE", values.choice(SendingMode), SendingMode.SANDBOX)
@@ -177,6 +183,9 @@ def _settings(reader: Reader) -> Settings:
         database_url=_database_url(reader),
         data_dir=read("DATA_DIR", values.folder(ROOT), ROOT / "data"),
         api_key=_api_key(reader),
+        read_api_keys=read("READ_API_KEYS", keys, (), secret=True),
+        sign_up_api_keys=read("SIGN_UP_API_KEYS", keys, (), secret=True),
+        send_api_keys=read("SEND_API_KEYS", keys, (), secret=True),
         secret_keys=_secret_keys(reader),
         host=read("HOST", values.listen_address, "127.0.0.1"),
         port=port,
@@ -243,6 +252,15 @@ def _domain_setups(reader: Reader, path: Path) -> dict[str, DomainSetup]:
             key, _, fault = line.partition(": ")
             reader.faults.setdefault(key, fault)
         return {}
+
+
+def _check_keys(reader: Reader, settings: Settings) -> None:
+    seen = {settings.api_key}
+    for name in ("READ_API_KEYS", "SIGN_UP_API_KEYS", "SEND_API_KEYS"):
+        keys = getattr(settings, name.lower())
+        if not seen.isdisjoint(keys):
+            reader.faults.setdefault(name, "must hold no key that is in API_KEY or another list")
+        seen.update(keys)
 
 
 def _check_live(reader: Reader, settings: Settings) -> None:

@@ -37,6 +37,9 @@ __all__ = ["client", "system"]
 
 SECRETS = {
     "API_KEY": "m4rk-Of-The-Api-Key-0123456789",
+    "READ_API_KEYS": "m4rk-Of-The-Reading-Key-012345",
+    "SIGN_UP_API_KEYS": "m4rk-Of-The-Sign-Up-Key-012345",
+    "SEND_API_KEYS": "m4rk-Of-The-Sending-Key-012345",
     "SECRET_KEY": "m4rk-Of-The-First-Secret-0123456789-abc,m4rk-Of-The-Second-Secret-0123456789-ab",
     "SENDGRID_API_KEY": "SG.m4rk-Of-SendGrid",
     "AWS_ACCESS_KEY_ID": "AKIAM4RKOFAMAZON",

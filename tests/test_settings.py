@@ -53,6 +53,7 @@ DESIGN = {
     *("DNS_BLOCKLIST_NAMESERVERS", "SENDING_IPS", "FAILPOINT"),
     *("API_CALLS_PER_MINUTE", "WRONG_KEYS_PER_MINUTE", "PUBLIC_CALLS_PER_MINUTE"),
     *("OPT_IN_MAILS_PER_HOUR", "ALLOWED_SENDERS"),
+    *("READ_API_KEYS", "SIGN_UP_API_KEYS", "SEND_API_KEYS"),
     *("MAX_RECIPIENTS_PER_CAMPAIGN", "CONFIRM_COUNT_OVER"),
     *("SENDGRID_API_KEY", "SENDGRID_BASE_URL", "SENDGRID_WEBHOOK_PUBLIC_KEY"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL_SESV2"),
@@ -84,6 +85,9 @@ DEFAULTS = Settings(
     database_url=f"sqlite:///{ROOT}/data/email.db",
     data_dir=ROOT / "data",
     api_key=API_KEY,
+    read_api_keys=(),
+    sign_up_api_keys=(),
+    send_api_keys=(),
     secret_keys=(SECRET_KEY,),
     host="127.0.0.1",
     port=5000,
@@ -551,6 +555,9 @@ def test_sandbox_uses_no_real_key_and_asks_for_none() -> None:
 
 SECRETS = {
     "API_KEY": "hidden-0123456789abc",
+    "READ_API_KEYS": "hidden-read-0123456789",
+    "SIGN_UP_API_KEYS": "hidden-sign-up-0123456789",
+    "SEND_API_KEYS": "hidden-send-0123456789",
     "SECRET_KEY": "hidden-0123456789abcdefghijklmnop",
     "DATABASE_URL": "postgresql://user:hidden-password@localhost/email",
     "SENDGRID_API_KEY": "hidden-sendgrid",
@@ -580,6 +587,14 @@ def test_secrets_are_not_in_faults(name: str) -> None:
     (told,) = faults(KEYS | pair | {name: "\ufeff" + SECRETS[name]})
     assert told.startswith(f"{name}: ")
     assert "hidden" not in told
+
+
+@pytest.mark.parametrize("name", ["READ_API_KEYS", "SIGN_UP_API_KEYS", "SEND_API_KEYS"])
+def test_no_key_is_for_two_things(name: str) -> None:
+    others = {"READ_API_KEYS": "a-key-that-reads-0123"} if name != "READ_API_KEYS" else {}
+    for key in (API_KEY, *others.values()):
+        told = faults(KEYS | others | {name: f"a-key-of-its-own-9876,{key}"})
+        assert told == [f"{name}: must hold no key that is in API_KEY or another list"]
 
 
 def test_process_environment_wins_over_the_file(tmp_path: Path) -> None:
