@@ -89,6 +89,15 @@ def test_the_first_token_of_the_address_counts_whatever_follows(
     assert status(system) == "unsubscribed"
 
 
+@pytest.mark.parametrize("first", ["token=x", "token="])
+def test_a_first_token_that_is_not_ours_is_not_made_good_by_a_second(
+    client: FlaskClient, system: System, url: str, first: str
+) -> None:
+    twice = url.replace("?", f"?{first}&")
+    assert call(client, "POST", twice, data={"token": "x"}, headers={}).status_code == 400
+    assert (status(system), reasons(system.database)) == ("active", [])
+
+
 def test_a_token_in_the_body_alone_is_none(client: FlaskClient, system: System, url: str) -> None:
     path, _, token = url.partition("?token=")
     assert call(client, "POST", path, data={"token": token}, headers={}).status_code == 400

@@ -239,6 +239,24 @@ def test_whatever_is_logged_is_one_line_without_control_characters(
     assert json.loads(written)["why"] == hostile
 
 
+def test_no_call_takes_a_field_that_it_does_not_name(client: FlaskClient) -> None:
+    """T37: not a status, a time or an id of ours either."""
+    told = call(client, "GET", "/openapi.json", headers={}).get_json()
+    kinds = told["components"]["schemas"]
+    bodies = {
+        f"{method} {path}": said["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        for path, methods in told["paths"].items()
+        for method, said in methods.items()
+        if "application/json" in said.get("requestBody", {}).get("content", {})
+    }
+    assert {"post /send-campaign", "post /add-subscriber"} <= set(bodies)
+    taken = {
+        name: kinds[kind.rpartition("/")[2]].get("additionalProperties")
+        for name, kind in bodies.items()
+    }
+    assert {name for name, more in taken.items() if more is not False} == set()
+
+
 # headers
 
 ALWAYS = {
