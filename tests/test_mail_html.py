@@ -1,13 +1,13 @@
 """A template made ready for mail: nothing of its author's is lost, and nothing breaks us."""
 
 import re
-import time
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.test_template_attacks import within_a_second
 from utils.css_inlining import inline_css
 from utils.html_text import to_text
 from utils.mail_html import NO_TRACK, has_link, prepare
@@ -408,7 +408,6 @@ def test_whatever_compiles_is_made_ready_and_stays_what_it_was(html: str) -> Non
         "<style>" + "".join(f".\\a{{a{n}:b}}" for n in range(1000)) + "</style>" + "<p class=a>x</p>" * 3000,
         "<style>p{a:b}</style><p style='" + "a:b;" * 30_000 + "'>x</p>",
         "<style>" + "/*" * 100_000 + "</style><p>x</p>",
-        "<style>" + "{" * 100_000 + "</style><p>x</p>",
         "<a " * 14_000,
         "<!--" * 10_000,
         "<" * 20_000,
@@ -422,9 +421,8 @@ def test_whatever_compiles_is_made_ready_and_stays_what_it_was(html: str) -> Non
     ids=lambda html: html[:20],
 )  # fmt: skip
 def test_html_that_ended_the_process_or_took_minutes_is_made_ready(html: str) -> None:
-    begun = time.thread_time()
-    made, text = prepare(html, None, address=ADDRESS)
-    assert time.thread_time() - begun < 3
+    with within_a_second():
+        made, text = prepare(html, None, address=ADDRESS)
     assert made is not None
     assert ADDRESS in made
     assert ADDRESS in text
