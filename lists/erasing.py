@@ -16,12 +16,14 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from database.ledger_lock import lock_ledger
 from database.models import (
     Bounce,
+    BrakeOverride,
     Campaign,
     CampaignStatus,
     Complaint,
     EmailSend,
     EspState,
     OptIn,
+    Segment,
     SendBatch,
     Subscriber,
     SubscriberStatus,
@@ -35,6 +37,7 @@ from lists.footprint import (
     add_traces,
     people_of,
     reports_of,
+    segments_of,
     sends_of,
     slices,
     whole_address,
@@ -93,6 +96,8 @@ def erase(
         _forget_events(session, sorted(traces.events)),
         _forget_opt_ins(session, who),
         _forget_evidence(session, key, who),
+        _forget_segments(session, key, who),
+        _forget_overrides(session, key),
         _forget_person(session, key, who, now, source),
     ]
     if for_good:
@@ -142,14 +147,46 @@ def _forget_audiences(session: Session, ids: frozenset[int], key: str, who: byte
     ).all()
     changed = False
     for campaign_id, audience in rows:
-        emails = audience.get("emails", ())
-        if key not in emails:
+        kept = _without_all(audience, key, who)
+        if "emails" in audience:
+            kept["emails"] = [erased_key(who) if one == key else one for one in audience["emails"]]
+        if kept == audience:
             continue
         changed = True
-        kept = [erased_key(who) if one == key else one for one in emails]
         one_of_them = update(Campaign).where(Campaign.id == campaign_id)
-        _run(session, one_of_them.values(audience={**audience, "emails": kept}))
+        _run(session, one_of_them.values(audience=kept))
     return changed
+
+
+def _forget_segments(session: Session, key: str, who: bytes) -> bool:
+    ids = segments_of(session, key)
+    for one in ids:
+        said = session.scalar(select(Segment.filter).where(Segment.id == one).with_for_update())
+        kept = _without_all(said, key, who)
+        _run(session, update(Segment).where(Segment.id == one).values(filter=kept))
+    return bool(ids)
+
+
+def _without_all(said: Any, key: str, who: bytes) -> Any:
+    """A filter that selects the others as before. Where an address has to be, there is one
+    that nobody can have (RFC 2606)."""
+    if isinstance(said, dict):
+        return {name: _without_all(one, key, who) for name, one in said.items()}
+    if isinstance(said, list):
+        return [_without_all(one, key, who) for one in said]
+    if not isinstance(said, str):
+        return said
+    if said.strip().lower() == key:
+        return f"erased-{who.hex()}@erased.example"
+    return without(said, key)
+
+
+def _forget_overrides(session: Session, key: str) -> bool:
+    """What operators wrote when they overruled the brake."""
+    ids = session.scalars(select(BrakeOverride.id)).all()
+    texts = (BrakeOverride.why, BrakeOverride.because, BrakeOverride.ordered_by)
+    found = [_clean(session, BrakeOverride.id, text, ids, key) for text in texts]
+    return any(found)
 
 
 def _forget_reports(
@@ -206,11 +243,11 @@ def _forget_person(session: Session, key: str, who: bytes, now: datetime, source
 def _clean(
     session: Session,
     id_column: InstrumentedAttribute[Any],
-    column: InstrumentedAttribute[str | None],
+    column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None],
     ids: Sequence[Any],
     key: str,
 ) -> bool:
-    """Take the address out of texts that ESPs and mail servers wrote."""
+    """Take the address out of texts that ESPs, mail servers and operators wrote."""
     rows = session.execute(
         select(id_column, column).where(id_column.in_(ids), column.is_not(None))
     ).all()

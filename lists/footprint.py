@@ -14,7 +14,15 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, cast, func, select
 from sqlalchemy.orm import Session
 
-from database.models import Bounce, Campaign, Complaint, EmailSend, Subscriber, WebhookEvent
+from database.models import (
+    Bounce,
+    Campaign,
+    Complaint,
+    EmailSend,
+    Segment,
+    Subscriber,
+    WebhookEvent,
+)
 
 PAYLOADS_KEPT = timedelta(days=31)
 """A day more than raw payloads are kept."""
@@ -31,7 +39,7 @@ class Traces:
     events: frozenset[int] = frozenset()
     """Rows of `webhook_events` whose raw payload speaks of the person."""
     audiences: frozenset[int] = frozenset()
-    """Campaigns whose list of addresses has the person's."""
+    """Campaigns whose list of addresses, or whose filter, has the person's."""
     read_until: datetime | None = None
     last_campaign: int = 0
 
@@ -118,14 +126,22 @@ def _events(session: Session, email_key: str, since: datetime) -> list[int]:
     return [*theirs, *named]
 
 
+def segments_of(session: Session, email_key: str) -> list[int]:
+    """The ids of the saved segments whose filter has the address, in order."""
+    may = select(Segment.id, Segment.filter).where(_may_name(Segment.filter, email_key))
+    return sorted(one for one, said in session.execute(may) if _names(said, email_key))
+
+
 def _audiences(session: Session, email_key: str, after: int) -> list[int]:
-    """An address is ASCII without quotes or backslashes, so it stands in JSON as it is."""
-    quoted = cast(Campaign.audience, Text).contains(f'"{email_key}"', autoescape=True)
-    return list(session.scalars(select(Campaign.id).where(Campaign.id > after, quoted)))
+    may = select(Campaign.id, Campaign.audience).where(
+        Campaign.id > after, _may_name(Campaign.audience, email_key)
+    )
+    return [one for one, said in session.execute(may) if _names(said, email_key)]
 
 
 def _may_name(column: Any, email_key: str) -> ColumnElement[bool]:
-    """SQL: whether a text, or JSON as text, has the address in it, of a longer one perhaps."""
+    """SQL: whether a text, or JSON as text, has the address in it, of a longer one perhaps. An
+    address is ASCII without quotes or backslashes, so it stands in JSON as it is."""
     found: ColumnElement[bool] = func.lower(cast(column, Text)).contains(email_key, autoescape=True)
     return found
 

@@ -63,7 +63,7 @@ def _notes(sends: Sequence[int], events: Sequence[int]) -> list[str]:
     notes = [
         "What became of each mail is told with it. Events: every open and click, and all else "
         "that ESPs told us for 30 days; that long what they sent is kept raw, too.",
-        "named_in_campaigns: the ids of campaigns that were given a list of addresses with this one.",
+        "named_in_campaigns: the ids of campaigns whose audience names this address.",
     ]
     for name, ids in (("sends", sends), ("events", events)):
         if len(ids) > MOST:

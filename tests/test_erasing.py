@@ -12,6 +12,7 @@ from database.models import (
     Base,
     Bounce,
     BounceClass,
+    BrakeOverride,
     BreakerState,
     Campaign,
     CampaignStatus,
@@ -20,6 +21,7 @@ from database.models import (
     EspState,
     EventKind,
     OptIn,
+    Segment,
     SendBatch,
     Subscriber,
     SubscriberStatus,
@@ -39,8 +41,11 @@ from list_manager import (
     unsubscribe,
 )
 from lists.erasing import erased_key, without
+from lists.leaving import Unsubscribe
+from lists.segment_filter import parse
 from lists.tiers import recount_tiers
 from services.base import Outcome, SendResult
+from services.unsubscribe_spool import line_of
 from tests.conftest import NOW
 from tests.ledgers import Ledgers, count
 from tests.people import (
@@ -61,6 +66,7 @@ __all__ = ["either_database", "postgres"]  # fixtures
 ANN = "Ann.Lee+x@Example.com"
 KEY = "ann.lee+x@example.com"
 SAID = f"550 5.1.1 <{ANN}>: no such user (bounces-ann.lee+x=example.com@em.example.net)"
+FILTER = {"or": [{"email": {"in": [ANN, "bob@example.com"]}}, {"first_name": {"eq": f"x {ANN}"}}]}
 CLEAN = "550 5.1.1 <(erased)>: no such user (bounces-(erased)@em.example.net)"
 
 
@@ -168,6 +174,19 @@ def _reports(database: Database, ledgers: Ledgers, ann: int, bob: int, campaign_
             ],
         )
         session.get_one(Campaign, campaign_id).reason = SAID
+        session.get_one(Campaign, campaign_id).audience = {"filter": {"not": FILTER}}
+        session.add(Segment(name="few", filter=FILTER, created_at=NOW, updated_at=NOW))
+        session.add(
+            BrakeOverride(
+                esp=EspName.SES,
+                ordered_by=f"Bob for {ANN}",
+                ordered_at=NOW,
+                why=f"asked by {ANN}",
+                because="9 complaints",
+                complaints=0.01,
+                invalid=0.1,
+            )
+        )
         session.execute(update(SendBatch).values(detail=SAID))
         session.add(EspState(esp=EspName.SES, breaker=BreakerState.CLOSED, last_error=SAID))
         suppress(
@@ -207,6 +226,38 @@ def test_nothing_names_the_person_afterwards(either_database: Database, history:
     assert told == []
 
 
+def test_filters_that_named_the_person_select_the_others_as_before(
+    either_database: Database, history: History
+) -> None:
+    other = {"email": {"eq": f"jo{KEY}"}}
+    with either_database.write() as session:
+        session.add(Segment(name="other", filter=other, created_at=NOW, updated_at=NOW))
+    forget(either_database)
+    nobody = f"erased-{who(KEY).hex()}@erased.example"
+    kept = {
+        "or": [
+            {"email": {"in": [nobody, "bob@example.com"]}},
+            {"first_name": {"eq": "x (erased)"}},
+        ]
+    }
+    with either_database.read() as session:
+        said = {one.name: one.filter for one in session.scalars(select(Segment))}
+        assert said == {"few": kept, "other": other}
+        audience = session.get_one(Campaign, history.to_all).audience
+        assert audience == {"filter": {"not": kept}}
+        parse(audience["filter"])
+    assert forget(either_database) is False
+
+
+@pytest.mark.parametrize("source", ["one_click", "page"])
+def test_a_spooled_unsubscribe_names_nobody(source: str) -> None:
+    """So what stays in `.unsubscribes` or `.unsubscribes.damaged` is a keyed hash, as in the
+    suppression that it becomes."""
+    link = UnsubscribeLink(email_hash=who(KEY), subscriber_id=7, send_id=9)
+    said = line_of(Unsubscribe(link=link, source=source, at=NOW)).decode()
+    assert said.split()[:-1] == [who(KEY).hex(), "7", "9", source, NOW.isoformat()]
+
+
 def test_what_counts_stays_and_so_does_everybody_else(
     either_database: Database, history: History
 ) -> None:
@@ -221,7 +272,9 @@ def test_what_counts_stays_and_so_does_everybody_else(
     gone = {name: len(before[name]) - len(after[name]) for name in changed}
     assert {name: n for name, n in gone.items() if n > 0} == {"subscribers": 1, "opt_ins": 1}
     assert {name: n for name, n in changed.items() if n} == {
-        "campaigns": 2,  # the reason of one, the audience of the other
+        "brake_overrides": 1,
+        "campaigns": 2,  # the reason and the filter of one, the list of the other
+        "segments": 1,
         "email_sends": 2,
         "send_batches": 2,
         "bounces": 3,
