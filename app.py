@@ -99,6 +99,8 @@ def create_app(settings: Settings | None = None, system: System | None = None) -
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, PROPAGATE_EXCEPTIONS=False)
     assert isinstance(app.json, DefaultJSONProvider)  # Flask's own, unless one is set
     app.json.sort_keys = False
+    # `//` for `/` would be answered with a redirect, to the Host that the request names.
+    app.url_map.merge_slashes = False
     if hops := system.settings.trusted_proxy_hops:
         proxied = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)
         app.wsgi_app = proxied  # type: ignore[method-assign] # as Flask documents it
