@@ -10,6 +10,7 @@ from api.system import the_system
 from config.failpoints import Failpoint
 from lists.opt_ins import CONFIRM_WITHIN, Verdict, confirm, look
 from utils.failpoints import reach
+from utils.ip_addresses import read_ip
 from utils.tokens import ConfirmLink, read_confirm_token
 
 pages = Blueprint("confirm", __name__)
@@ -74,13 +75,19 @@ def say_yes() -> Response:
         verdict = confirm(
             session,
             link,
-            ip=request.remote_addr,
+            ip=_ip(),
             agent=request.headers.get("User-Agent", ""),
             now=system.clock(),
         )
         reach(Failpoint.CONFIRM_BEFORE_COMMIT)
     reach(Failpoint.CONFIRM_AFTER_COMMIT)
     return _tell(verdict)
+
+
+def _ip() -> str | None:
+    """As forwarded, it may be any text."""
+    found = read_ip(request.remote_addr or "")
+    return str(found) if found else None
 
 
 def _tell(verdict: Verdict) -> Response:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_network
 from typing import cast
 
 from flask import Flask, current_app, request
@@ -21,6 +21,7 @@ from api.system import the_system
 from config.settings import Settings
 from database.rate_limits import RateLimit, RateLimits
 from services.system import System
+from utils.ip_addresses import read_ip
 from utils.tokens import read_confirm_token, read_unsubscribe_token
 
 log = logging.getLogger(__name__)
@@ -119,14 +120,12 @@ def caller() -> str:
 
 
 def _network(address: str) -> str:
-    """An IPv6 subscriber has 2^64 addresses; an IPv4 address in IPv6 form is itself."""
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
+    """An IPv6 subscriber has 2^64 addresses; an IPv4 address in IPv6 form is itself. What is no
+    address is counted together, or each other text would have a limit of its own."""
+    ip = read_ip(address)
     if isinstance(ip, IPv6Address):
         return str(ip.ipv4_mapped or ip_network((ip, 64), strict=False))
-    return str(ip)
+    return str(ip or "no address")
 
 
 def _limits() -> Limits:

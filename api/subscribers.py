@@ -1,7 +1,6 @@
 """The people on the list, one by one."""
 
 from datetime import UTC, date, datetime
-from ipaddress import ip_address
 from typing import Annotated, Any
 
 from flask_openapi.blueprint import APIBlueprint
@@ -29,17 +28,25 @@ from services.opt_in import Sender, sign_up
 from services.system import System
 from utils.addresses import Address, InvalidAddress, normalise
 from utils.dns.lookup import Resolver
+from utils.ip_addresses import read_ip
 
 api = APIBlueprint("subscribers", __name__)
 
 Name = Annotated[str, Field(max_length=fields.MAX_NAME), AfterValidator(fields.clean_name)]
 
 
+def _ip(text: str) -> str:
+    found = read_ip(text)
+    if found is None:
+        raise ValueError("must be an IP address")
+    return str(found)
+
+
 class ConsentBody(Body):
     """How you know that this person wants your mail."""
 
     source: Name | None = Field(None, examples=["checkout form"])
-    ip: Annotated[str, AfterValidator(lambda text: str(ip_address(text)))] | None = None
+    ip: Annotated[str, AfterValidator(_ip)] | None = None
     at: Annotated[AwareDatetime, Field(ge=datetime(1990, 1, 1, tzinfo=UTC))] | None = None
 
 

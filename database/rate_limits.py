@@ -20,6 +20,7 @@ from database.session import Database
 
 _MICROSECOND = timedelta(microseconds=1)
 _SWEEP_EVERY = 10_000
+"""Calls; and with the first, or a process that is started often would never come to it."""
 _LOCK = 0x6C696D697473
 """Any number that nothing else in the database uses."""
 
@@ -64,7 +65,7 @@ class RateLimits:
         self._engine = database.counter
         self._key = key
         self._is_there = False
-        self._turns = count(1)
+        self._turns = count()
 
     def take(
         self,

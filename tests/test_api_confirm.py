@@ -2,12 +2,14 @@
 a page that it was not made for."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import delete, select
 
+from app import create_app
 from database.models import Campaign, CampaignKind, OptIn, Subscriber, Suppression
 from services.system import System
 from tests.conftest import Clock
@@ -352,3 +354,23 @@ def test_the_unsubscribe_page_leads_there(
 ) -> None:
     page = call(client, "GET", preferences.replace("/preferences", "/unsubscribe"), headers={})
     assert f'href="{preferences.removeprefix("/")}"' in page.text
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "kept"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("[2001:DB8::9]:4711", "2001:db8::9"),
+        ("<b>" + "x" * 1000, None),
+    ],
+)
+def test_of_a_forwarded_address_only_an_address_is_kept(
+    client: FlaskClient, system: System, forwarded: str, kept: str | None
+) -> None:
+    sign_up(client, double_opt_in=True)
+    system.settings = replace(system.settings, trusted_proxy_hops=1)
+    proxied = create_app(system=system).test_client()
+    headers = {"X-Forwarded-For": forwarded}
+    assert call(proxied, "POST", confirm_url(system), headers=headers).status_code == 200
+    with system.database.read() as session:
+        assert session.scalars(select(OptIn.confirmed_ip)).one() == kept

@@ -139,19 +139,22 @@ def test_four_processes_share_a_limit_exactly(either: Database) -> None:
 
 
 def test_what_is_kept_names_nobody_and_goes_when_it_is_over(
-    limits: RateLimits, either: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    either: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("database.rate_limits._SWEEP_EVERY", 3)
+    monkeypatch.setattr("database.rate_limits._SWEEP_EVERY", 2)
+    limits = RateLimits(either, b"k" * 32)
     for who in ("203.0.113.9", "198.51.100.1"):
         limits.take(HUNDRED, who, clock())
     with either.counter.begin() as connection:
         rows = connection.exec_driver_sql("SELECT who FROM rate_limits").scalars().all()
     assert [len(row) for row in rows] == [16, 16]
-    clock.forward(minutes=2)
-    limits.take(HUNDRED, "192.0.2.1", clock())
-    with either.counter.begin() as connection:
-        counted = connection.exec_driver_sql("SELECT COUNT(*) FROM rate_limits").scalar()
-    assert counted == 1
+    # in time, and after a start
+    for who, another in (("192.0.2.1", limits), ("192.0.2.2", RateLimits(either, b"k" * 32))):
+        clock.forward(minutes=2)
+        another.take(HUNDRED, who, clock())
+        with either.counter.begin() as connection:
+            counted = connection.exec_driver_sql("SELECT COUNT(*) FROM rate_limits").scalar()
+        assert counted == 1
 
 
 # the calls
@@ -211,6 +214,12 @@ def test_too_many_wrong_keys_shut_an_address_out_whatever_it_sends_then(
         ("192.0.2.1", "::ffff:192.0.2.1", True),
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
         ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("192.0.2.7:4711", "192.0.2.7:4712", True),
+        ("192.0.2.7:4711", "192.0.2.8:4711", False),
+        ("[2001:db8:1:2::1]:4711", "[2001:db8:1:2::9]:4712", True),
+        ("fe80::1%eth0", "fe80::1%other", True),
+        ("unknown", "anything", True),
+        ("unknown", "192.0.2.7", False),
         ("fe80::1%eth0", "fe80::2%eth0", True),
         ("not an address", "not an address", True),
     ],
