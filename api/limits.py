@@ -30,6 +30,8 @@ _NAME = "limits"
 
 LINK = RateLimit(name="calls with this link", most=30)
 """Posts to one page with one link: more than any person or mail program makes."""
+TEST_MAIL = RateLimit(name="test mails", most=100, within=timedelta(hours=1))
+"""They go to any address, so no limit of campaigns holds them."""
 OPT_IN_CALLER = RateLimit(
     name="confirmation mails for that address (consent.ip)", most=20, within=timedelta(hours=1)
 )
@@ -112,6 +114,11 @@ def count_opt_in_mail(ip: str | None) -> None:
     if ip is not None:
         _take(OPT_IN_CALLER, _network(ip))
     _take(_limits().opt_in, "all")
+
+
+def count_test_mail() -> None:
+    """Raises the 429."""
+    _take(TEST_MAIL, "all")
 
 
 def caller() -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from flask import Response, jsonify, request
 from flask_openapi.blueprint import APIBlueprint
 
+from api import limits
 from api.campaign_schemas import (
     CampaignAnswer,
     CampaignBody,
@@ -101,6 +102,8 @@ def _send_tests(system: System, new: NewCampaign, addresses: list[str]) -> dict[
     if system.engine is None or not system.engine.adapters:
         raise _cannot_send(system)
     samples = [_test_sample(system, n, address) for n, address in enumerate(addresses)]
+    for _ in samples:
+        limits.count_test_mail()
     subject = f"{trial.TEST_PREFIX}{new.subject}"
     try:
         told = trial.send_test(

@@ -7,6 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from api.limits import TEST_MAIL
+from database.rate_limits import RateLimits
 from services.system import System
 from tests.test_api_sending import add_people, client, simulator
 from tests.web import KEY, call, problem, system
@@ -130,3 +132,16 @@ def test_a_repeated_key_is_answered_the_same_whatever_has_become_of_the_number(
     system.settings = replace(system.settings, max_recipients_per_campaign=1)
     assert (first.status_code, ask(confirm_count=2).get_json()) == (200, first.get_json())
     assert len(campaigns(client)) == 1
+
+
+def test_a_hundred_test_mails_an_hour_are_enough(client: FlaskClient, system: System) -> None:
+    """They go to any address, so a stolen key could mail the world as tests."""
+    ten = [f"anybody{n}@example.net" for n in range(10)]
+    counts = RateLimits(system.database, system.hash_key)
+    for _ in range(89):
+        assert counts.take(TEST_MAIL, "all", system.clock()) is None
+    assert post(client, test_to=ten).status_code == 200
+    refused = post(client, test_to=ten)
+    assert problem(refused)["type"] == "/problems/too-many-requests"
+    assert refused.headers["Retry-After"] == "36"
+    assert len(system.start_simulator().mails()) == 10
