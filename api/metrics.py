@@ -23,6 +23,8 @@ from services.system import System
 api = APIBlueprint("metrics", __name__)
 
 _NAME = "metrics"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Anybody may make up others, and each would be kept as long as the process runs."""
 _OUTCOMES = ("accepted", "rejected", "unknown")
 
 
@@ -44,7 +46,8 @@ def register(app: Flask, system: System) -> None:
     def end(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "none"
         took = time.monotonic() - g.get("began_at", time.monotonic())
-        seconds.labels(request.method, route, response.status_code).observe(took)
+        method = request.method if request.method in _METHODS else "other"
+        seconds.labels(method, route, response.status_code).observe(took)
         return response
 
     app.before_request(begin)

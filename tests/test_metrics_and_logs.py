@@ -75,3 +75,12 @@ def test_a_log_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> No
         root.handlers[:], root.level = handlers, level
     assert line.pop("timestamp").endswith("Z")
     assert line == {"event": "to …@b.example", "level": "warning", "logger": "x", "campaign_id": 7}
+
+
+def test_methods_that_are_made_up_are_counted_together(client: FlaskClient) -> None:
+    """Each would be kept for as long as the process runs, and anybody may call."""
+    for made_up in ("FOO", "BAR", "B4Z"):
+        call(client, made_up, "/healthz", headers={})
+    told = figures(client)
+    counted = {name[1:]: n for name, n in told.items() if name[0] == "http_request_seconds_count"}
+    assert counted == {("other", "none", "405"): 3}
