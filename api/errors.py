@@ -178,6 +178,10 @@ def _our_fault(_error: InternalServerError) -> Response:
 
 
 def _no_database(error: OperationalError | PoolTimeout) -> Response:
-    """Locked, full, read-only or away: nothing was changed, and later it may work."""
+    """Locked, full, read-only or away: later it may work. Nothing was changed, unless the
+    connection broke over the commit."""
     _log.error("request %s: %s", request_id(), error)
-    return answer(Problem("unavailable", "The database cannot be used now; nothing was changed."))
+    words = (
+        "The database cannot be used now; nothing was changed, unless it broke off while saving."
+    )
+    return answer(Problem("unavailable", words))
