@@ -50,6 +50,7 @@ from api import (
 from api.openapi import Api, docs
 from api.slow_clients import PatientWorker
 from api.system import attach
+from api.unreadable import ALWAYS
 from config.settings import ROOT, Settings, SettingsError, load_settings, secrets_of
 from database.migrate import SchemaNewerThanCode
 from services.housekeeping import Housekeeper
@@ -80,15 +81,6 @@ BLUEPRINTS = (
 PAGES = (unsubscribe.pages, confirm.pages, preferences.pages, docs)
 """What is for browsers and mail programs."""
 
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "X-Frame-Options": "DENY",
-}
 _ONLY_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
@@ -139,7 +131,7 @@ def _ask_for_https(response: Response) -> Response:
 
 
 def _finish(response: Response) -> Response:
-    for name, value in _HEADERS.items():
+    for name, value in ALWAYS.items():
         response.headers.setdefault(name, value)
     response.headers["X-Request-Id"] = errors.request_id()
     log.info(

@@ -14,8 +14,10 @@ from functools import partial
 from selectors import EVENT_READ
 from typing import Any, ClassVar
 
-from gunicorn import http
+from gunicorn import http, util
 from gunicorn.workers.gthread import ThreadWorker
+
+from api.unreadable import answer_to
 
 LONGEST_READ_S = 30
 """Within this a request must have come whole; one with the key may take longer (imports)."""
@@ -104,6 +106,17 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
                 self._close(conn)
 
     # In a thread.
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """gunicorn would answer with a page, and write parts of the request into it and the log,
+        where a link or a key may be."""
+        said = answer_to(exc)
+        if said is None:
+            super().handle_error(req, client, addr, exc)
+            return
+        self.log.warning("what came is no request: %s", type(exc).__name__)
+        with suppress(OSError):  # closed meanwhile
+            util.write_nonblock(client, said)
 
     def handle(self, conn: Any) -> Any:
         try:

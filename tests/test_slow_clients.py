@@ -1,5 +1,6 @@
 """The real server, over raw sockets: who is slow, who says two lengths, who says nonsense."""
 
+import json
 import socket
 import sys
 import time
@@ -8,7 +9,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from api.errors import PROBLEMS
 from api.slow_clients import ANSWER_BYTES, MOST_GATHERED, expected_bytes
+from api.unreadable import ALWAYS
 from tests.environment import API_KEY, live_environment
 from tests.faults.driver import Server, free_port
 
@@ -209,6 +212,30 @@ def test_what_is_no_request_is_turned_away(port: int, sent: bytes) -> None:
     assert not said.startswith(b"HTTP/1.1 2")
     assert b"Traceback" not in said
     assert seconds < 10
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind"),
+    [
+        (b"GET  /m4rk?token=m4rk HTTP/1.1\r\nHost: x\r\n\r\n", "bad-request"),
+        (b"GET /m4rk HTTP/1.1\r\nm4rk\x01: m4rk\r\n\r\n", "bad-request"),
+        (b"GET /" + b"m4rk" * 2000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", "address-too-long"),
+        (b"GET / HTTP/1.1\r\n" + b"m4rk: b\r\n" * 70 + b"\r\n", "headers-too-large"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: m4rk\r\n\r\n", "not-implemented"),
+    ],
+)
+def test_what_is_no_request_is_answered_in_the_form_of_every_error(
+    port: int, sent: bytes, kind: str
+) -> None:
+    head, _, body = answer_to(port, sent)[0].partition(b"\r\n\r\n")
+    status, title = PROBLEMS[kind]
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    told = json.loads(body)
+    assert first.startswith(f"HTTP/1.1 {status} ")
+    assert headers.items() >= {**ALWAYS, "Content-Type": "application/problem+json"}.items()
+    assert (told["type"], told["title"], told["status"]) == (f"/problems/{kind}", title, status)
+    assert b"m4rk" not in head + body
 
 
 def test_the_server_is_well_after_all_that(port: int) -> None:
