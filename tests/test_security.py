@@ -439,6 +439,7 @@ OF_OUR_OWN_PIECES = {
     "database/migrations/versions/0002_events_engagement_opt_ins.py": {
         "f'ALTER TABLE subscribers DROP COLUMN engagement_{name}'"
     },
+    "database/origin_sqlite.py": {"f'PRAGMA user_version = {_SENT_FROM}'"},
     "database/rate_limits.py": {
         "_CREATE.format(kind=kind, binary=binary)",
         "f'SELECT pg_advisory_xact_lock({_LOCK})'",
