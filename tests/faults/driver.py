@@ -102,6 +102,14 @@ class Server:
         """Whether it ended by SIGKILL the last time that it ended."""
         return self._ended_by == -signal.SIGKILL
 
+    @property
+    def worker(self) -> int:
+        """The process id of who answers and sends; the process that was started watches it."""
+        assert self._process is not None
+        arbiter = self._process.pid
+        (pid,) = Path(f"/proc/{arbiter}/task/{arbiter}/children").read_text().split()
+        return int(pid)
+
     def said(self) -> str:
         """The end of what it printed."""
         return self._log.read_text(errors="replace")[-4000:]

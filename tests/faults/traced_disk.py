@@ -6,13 +6,17 @@ the worst that a disk may do. One that failed was not made; and what an fsync wa
 failed is lost, whatever a later one answers, as Linux has it. Shared memory (`-shm`) is not traced; recovery makes it anew.
 """
 
+import os
 import re
 import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.faults.http_client import wait_until
 
 FILES = ("email.db", "email.db-wal")
 TRACE = (
@@ -68,6 +72,37 @@ def can_trace() -> bool:
     """Some containers have strace and forbid it."""
     strace = shutil.which(TRACE[0])
     return bool(strace) and subprocess.run([*TRACE, "true"], capture_output=True).returncode == 0
+
+
+def can_attach() -> bool:
+    """Some let a process be traced by its parent alone."""
+    if not can_trace():
+        return False
+    with subprocess.Popen(["sleep", "60"]) as other:
+        try:
+            with attached(other.pid, "pwrite64:error=ENOSPC", Path(os.devnull)) as strace:
+                return strace.poll() is None
+        finally:
+            other.kill()
+
+
+@contextmanager
+def attached(pid: int, failure: str, trace: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """In the block, each such call of every thread of a running process fails."""
+    how = (f"--inject={failure}", f"--output={trace}", f"--attach={pid}")
+    strace = subprocess.Popen([*TRACE, *how], stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: strace.poll() is not None or not _free_threads(pid), "strace")
+        yield strace
+    finally:
+        strace.kill()  # it may outwait a process that was killed
+        strace.wait()
+
+
+def _free_threads(pid: int) -> list[str]:
+    """Those that nobody traces."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return [one.name for one in threads if "TracerPid:\t0\n" in (one / "status").read_text()]
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
