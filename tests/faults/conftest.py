@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ def rng(request: pytest.FixtureRequest) -> random.Random:
     seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(10**9))
     request.node.stash[_seed_key] = seed
     return random.Random(f"{seed} {request.node.name}")
+
+
+@pytest.fixture
+def database_settings() -> Mapping[str, str]:
+    """Where a `site` keeps its data: in the test's folder, unless a test says more."""
+    return {}
 
 
 @pytest.fixture(scope="session")

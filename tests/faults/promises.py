@@ -1,6 +1,6 @@
 """What the tests of kills have in common: how the installation sends, and what must hold."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -26,9 +26,13 @@ SETTINGS = {
 
 
 @pytest.fixture
-def site(tmp_path: Path, record_property: Callable[[str, object], None]) -> Iterator[Site]:
+def site(
+    tmp_path: Path,
+    database_settings: Mapping[str, str],
+    record_property: Callable[[str, object], None],
+) -> Iterator[Site]:
     """Three ESPs that share the mails, and answers that take a moment."""
-    with site_in(tmp_path, settings=SETTINGS) as site:
+    with site_in(tmp_path, settings={**SETTINGS, **database_settings}) as site:
         for esp in SIMULATED:
             site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
         yield site

@@ -2,24 +2,17 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 import pytest
 
-from services.simulator.server import SIMULATED
-from tests.faults.driver import Moment, Server, Site, site_in
+from tests.faults.driver import Moment, Server, Site
 from tests.faults.http_client import wait_until
 from tests.faults.postgres_cluster import Cluster, cluster, programs
-from tests.faults.promises import (
-    LATENCY_S,
-    MOST_UNDER_WAY,
-    SETTINGS,
-    assert_promise_kept,
-    figures,
-    unknown,
-)
-from tests.faults.tiers import FIGURES, Tier
+from tests.faults.promises import MOST_UNDER_WAY, assert_promise_kept, site, unknown
+from tests.faults.tiers import Tier
+
+__all__ = ["site"]  # fixtures
 
 RECIPIENTS = 600
 LONGEST_S = 2.0
@@ -37,14 +30,8 @@ def postgres() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def site(
-    postgres: Cluster, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> Iterator[Site]:
-    with site_in(tmp_path, settings={**SETTINGS, "DATABASE_URL": postgres.url}) as site:
-        for esp in SIMULATED:
-            site.simulator.behave(esp, "ok", latency_s=LATENCY_S)
-        yield site
-        record_property(FIGURES, figures(site))
+def database_settings(postgres: Cluster) -> Mapping[str, str]:
+    return {"DATABASE_URL": postgres.url}
 
 
 @pytest.fixture
