@@ -18,6 +18,7 @@ from api.subscribers import (
     fields_of,
 )
 from api.system import the_system
+from config.failpoints import Failpoint
 from database.models import SubscriberStatus, SuppressionReason
 from list_manager import Change, change_subscriber, erase, find_traces, suppress, suppression_of
 from lists import fields
@@ -25,6 +26,7 @@ from lists.exporting import csv_pages
 from lists.personal_data import personal_data
 from lists.profiles import NAMES, page
 from utils.addresses import Address, InvalidAddress, normalise
+from utils.failpoints import reach
 from utils.tokens import email_hash
 
 api = APIBlueprint("people", __name__)
@@ -170,6 +172,8 @@ def erase_subscriber(path: SubscriberPath, query: EraseQuery) -> tuple[str, int]
         found = erase(
             session, address, traces, hash_key=system.hash_key, now=now, for_good=query.suppress
         )
+        reach(Failpoint.ERASE_BEFORE_COMMIT)
+    reach(Failpoint.ERASE_AFTER_COMMIT)
     if not found:
         raise _nobody()
     return "", 204

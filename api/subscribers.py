@@ -11,6 +11,7 @@ from api.intake import IntakeWarning, look_at
 from api.limits import count_opt_in_mail
 from api.schemas import Answer, Body, Path, ProblemAnswer
 from api.system import the_system
+from config.failpoints import Failpoint
 from database.models import Subscriber, Suppression
 from database.reports import subscriber_stats
 from list_manager import (
@@ -28,6 +29,7 @@ from services.opt_in import Sender, sign_up
 from services.system import System
 from utils.addresses import Address, InvalidAddress, normalise
 from utils.dns.lookup import Resolver
+from utils.failpoints import reach
 from utils.ip_addresses import read_ip
 
 api = APIBlueprint("subscribers", __name__)
@@ -186,6 +188,8 @@ def add(body: AddSubscriberBody) -> tuple[dict[str, Any], int]:
         )
         if signed_up.asking is not None and signed_up.asking.campaign_id is not None:
             count_opt_in_mail(body.consent.ip if body.consent else None)
+        reach(Failpoint.SIGN_UP_BEFORE_COMMIT)
+    reach(Failpoint.SIGN_UP_AFTER_COMMIT)
     added, asking = signed_up.added, signed_up.asking
     if added.subscriber is None or (added.outcome is AddedAs.SUPPRESSED and asking is None):
         raise _left_alone(added)

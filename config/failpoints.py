@@ -11,6 +11,9 @@ class Failpoint(StrEnum):
     IMPORT_BEFORE_COMMIT = "import-before-commit"
     """Of each page of 10,000 lines."""
     IMPORT_AFTER_COMMIT = "import-after-commit"
+    SIGN_UP_BEFORE_COMMIT = "sign-up-before-commit"
+    """A person who is to confirm, and the mail that asks them."""
+    SIGN_UP_AFTER_COMMIT = "sign-up-after-commit"
     CONFIRM_BEFORE_COMMIT = "confirm-before-commit"
     """A double opt-in."""
     CONFIRM_AFTER_COMMIT = "confirm-after-commit"
@@ -40,6 +43,9 @@ class Failpoint(StrEnum):
     UNSUBSCRIBE_BEFORE_COMMIT = "unsubscribe-before-commit"
     UNSUBSCRIBE_AFTER_COMMIT = "unsubscribe-after-commit"
     """And the person does not know."""
+    ERASE_BEFORE_COMMIT = "erase-before-commit"
+    """Of a person, by a call of the API."""
+    ERASE_AFTER_COMMIT = "erase-after-commit"
 
 
 class Armed(NamedTuple):

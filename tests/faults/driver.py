@@ -173,6 +173,8 @@ class Site:
     """Who is on the list now."""
     left: set[str] = field(default_factory=set)
     """Who was told that they are off the list."""
+    erased: set[str] = field(default_factory=set)
+    """Of whom nothing is held any more."""
     mailings: list[Mailing] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
     clients: ThreadPoolExecutor = field(default_factory=ThreadPoolExecutor)

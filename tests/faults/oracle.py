@@ -138,6 +138,15 @@ def requests_made(query: Query, taken: Sequence[Taken]) -> int:
     return int(answered) + sum(batch in arrived for (batch,) in cut_short)
 
 
+def rows_that_name(path: Path, email: str) -> list[str]:
+    """The tables of a SQLite file that have an address in a row, once for each such row."""
+    query = sqlite_query(path)
+    tables = [name for (name,) in query("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    return [
+        table for table in tables for row in query(f"SELECT * FROM {table}") if email in str(row)
+    ]
+
+
 def told_wrongly(query: Query, taken: Iterable[Taken]) -> Iterator[Fault]:
     """After webhooks told that each mail was delivered: a send that does not know, and a
     counter that an event raised twice, or not at all."""

@@ -14,6 +14,8 @@ class Tier:
     """At each failpoint; the server dies there one to three times in each."""
     failpoint_deaths: tuple[int, ...]
     """In one campaign, one after another; chance chooses among these."""
+    api_campaigns: int
+    """The same at each failpoint of what the API said yes to."""
     random_campaigns: int
     """In each of two runs, with five kills in each campaign."""
     sigterm_campaigns: int
@@ -41,6 +43,7 @@ class Tier:
 SHORT = Tier(
     failpoint_campaigns=1,
     failpoint_deaths=(2,),
+    api_campaigns=1,
     random_campaigns=2,
     sigterm_campaigns=1,
     idempotency_races=50,
@@ -57,6 +60,7 @@ SHORT = Tier(
 LONG = Tier(
     failpoint_campaigns=40,
     failpoint_deaths=(1, 2, 3),
+    api_campaigns=15,
     random_campaigns=50,
     sigterm_campaigns=20,
     idempotency_races=2_000,
