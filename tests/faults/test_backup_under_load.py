@@ -2,8 +2,11 @@
 is killed: each one that is there is sound and true to its moment, and sends nothing by itself."""
 
 import random
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -62,7 +65,7 @@ def attempt(
     folder = site.folder / f"backups-{number}"
     mailing = site.new_mailing(f"news-{number}")
     moment = Moment(taken=rng.randrange(1, RECIPIENTS // 2), later_s=0)
-    with site.under_way(mailing, server.client, moment):
+    with reading(site.database), site.under_way(mailing, server.client, moment):
         site.someone_leaves(mailing)
         begun_at, left = datetime.now(UTC), frozenset(site.left)
         process = begin_backup(server, folder)
@@ -81,6 +84,16 @@ def attempt(
     there = sorted(folder.glob("email-*.db"))
     assert len(there) == 1 or process.returncode != 0
     return [Backup(path=path, begun_at=begun_at, left=left) for path in there]
+
+
+@contextmanager
+def reading(database: Path) -> Iterator[None]:
+    """Somebody who reads all the while: what is committed meanwhile stays in the WAL, so that a
+    backup without it has none of it."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT COUNT(*) FROM campaigns").fetchone()
+        yield
 
 
 def begin_backup(server: Server, folder: Path) -> subprocess.Popen[str]:
