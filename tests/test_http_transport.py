@@ -2,19 +2,13 @@
 
 import gzip
 import socket
-import ssl
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.base import MAX_ANSWER_BYTES, EspError, EspUnavailable, OutcomeUnknown
 from services.http_transport import MAX_IDLE_S, Answer, CutAnswer, Transport
@@ -31,6 +25,7 @@ from tests.canned_esp import (
     head,
     reset,
 )
+from tests.certificates import certificate, server_context
 
 SHORT_S = 0.3
 
@@ -248,37 +243,12 @@ def _no_tls(listener: socket.socket, act: Act) -> None:
         act(sock)
 
 
-def _certificate(folder: Path, name: str) -> Path:
-    """A file with a key and a certificate of its own making for host `name`."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    plain = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path = folder / f"{name}.pem"
-    path.write_bytes(key.private_bytes(*plain) + certificate.public_bytes(Encoding.PEM))
-    return path
-
-
-def _tls_server(path: Path) -> CannedEsp:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return CannedEsp(context)
-
-
 def test_tls_is_kept_alive_and_has_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = _certificate(tmp_path, "localhost")
+    path = certificate(tmp_path, "localhost")
     monkeypatch.setattr("services.http_transport.DEFAULT_CA_BUNDLE_PATH", str(path))
-    with _tls_server(path) as esp:
+    with CannedEsp(server_context(path)) as esp:
         client = transport()
         esp.act = answer(200, b"ok")
         for _ in range(3):
@@ -298,10 +268,10 @@ def test_tls_is_kept_alive_and_has_the_deadline(
 def test_a_certificate_that_does_not_prove_the_host_sent_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, is_trusted: bool, words: str
 ) -> None:
-    path = _certificate(tmp_path, name)
+    path = certificate(tmp_path, name)
     if is_trusted:
         monkeypatch.setattr("services.http_transport.DEFAULT_CA_BUNDLE_PATH", str(path))
-    with _tls_server(path) as esp, pytest.raises(EspUnavailable, match=words):
+    with CannedEsp(server_context(path)) as esp, pytest.raises(EspUnavailable, match=words):
         post(esp.url, connect_timeout_s=5)
     assert esp.requests == []
 
