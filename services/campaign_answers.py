@@ -14,7 +14,7 @@ from services.campaign_floor import Call, Floor
 from services.campaigns import LIGHT
 from services.ledger.claim import ClaimedBatch
 from services.ledger.finish import cancel_queued
-from services.ledger.record import BatchOutcome, note_day, record
+from services.ledger.record import BatchOutcome, note_day, record, without_erased
 from services.reputation import note_outcomes, note_unheard
 from services.standing import load_breaker, save_breaker
 from utils.failpoints import reach
@@ -34,7 +34,7 @@ class Answers:
 
     def record(self, call: Call) -> None:
         batch = call.batch
-        outcome = outcome_of(call.delivery, call.future)
+        outcome = without_erased(self._session, batch, outcome_of(call.delivery, call.future))
         is_new = record(self._session, batch, outcome, self._now)
         self.recorded.add(batch.id)
         if is_new and outcome.carried:

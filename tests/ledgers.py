@@ -26,7 +26,7 @@ from services.base import Outcome, SendResult
 from services.campaigns import create, report
 from services.ledger.claim import ClaimedBatch, claim
 from services.ledger.plan import plan_chunk
-from services.ledger.record import BatchOutcome, record
+from services.ledger.record import BatchOutcome, record, without_erased
 from services.standing import Standing, load
 from tests.conftest import NOW
 from tests.rig import NEW, configs_at
@@ -112,7 +112,7 @@ class Ledgers:
         given += given[-1:] * (len(batch.sends) - len(given))
         outcome = BatchOutcome(results=given, http_status=200, detail=None, carried=len(given))
         with self.database.write() as session:
-            return record(session, batch, outcome, self.now)
+            return record(session, batch, without_erased(session, batch, outcome), self.now)
 
     def suppress(self, email_key: str) -> None:
         with self.database.write() as session:

@@ -377,6 +377,29 @@ def test_a_queued_mail_of_an_erased_person_is_skipped(either_database: Database)
     assert ledgers.report(campaign_id)["skipped"] == {"erased": 1}
 
 
+def test_an_answer_that_comes_afterwards_names_nobody(either_database: Database) -> None:
+    """Of a call that was under way; what it says of others stays."""
+    for email in (ANN, "bob@example.com"):
+        add(either_database, email)
+    ledgers = Ledgers(either_database)
+    campaign = ledgers.create()
+    ledgers.plan(campaign)
+    batch = ledgers.claimed(campaign)
+    forget(either_database)
+    rejected = Outcome.RECIPIENT_REJECTED
+    ledgers.record(
+        batch,
+        SendResult(outcome=rejected, reason=SAID, suppress=True),
+        SendResult(outcome=rejected, reason="550 <bob@example.com>: no such user"),
+    )
+    assert [send.reason for send in ledgers.sends(campaign)] == [
+        CLEAN,
+        "550 <bob@example.com>: no such user",
+    ]
+    assert reasons(either_database) == ["esp_inactive"]
+    assert KEY not in str(everything(either_database)).lower()
+
+
 def test_a_plan_that_is_half_way_goes_on_and_skips_the_erased(either_database: Database) -> None:
     for email in (ANN, "bob@example.com"):
         add(either_database, email)

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Table, bindparam, literal_column, select, update
@@ -23,11 +23,13 @@ from database.models import (
 )
 from database.upsert import add_to
 from list_manager import suppress
+from lists.erasing import ERASED, without
 from services.base import Outcome, SendResult
 from services.ledger.claim import ClaimedBatch, ClaimedSend, batch_sends
 from services.ledger.counters import changed, move, tally, tally_each
 from services.reputation import ALL_PROVIDERS
 from services.standing import reserve_quota
+from utils.addresses import normalise
 
 # The partial index is used only where the statement says the very words of its condition.
 SENDING: ColumnElement[str] = literal_column("'sending'")
@@ -82,6 +84,22 @@ def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: da
     _give_back_quota(session, batch, moved.get(SendStatus.QUEUED, 0))
     _suppress_inactive(session, batch, outcome.results, now)
     return True
+
+
+def without_erased(session: Session, batch: ClaimedBatch, outcome: BatchOutcome) -> BatchOutcome:
+    """The same, in words that name nobody who was erased since the batch was claimed."""
+    if outcome.detail is None and not any(result.reason for result in outcome.results):
+        return outcome
+    erased = set(session.scalars(_ERASED, {"batch": batch.id, **_ends(batch)}))
+    keys = [
+        normalise(send.email).key for send in batch.sends if send.send_id in erased and send.email
+    ]
+
+    def clean(words: str | None) -> str | None:
+        return words and reduce(without, keys, words)
+
+    results = [replace(result, reason=clean(result.reason)) for result in outcome.results]
+    return replace(outcome, results=results, detail=clean(outcome.detail))
 
 
 def note_day(session: Session, esp: EspName, outcome: BatchOutcome, now: datetime) -> None:
@@ -194,6 +212,15 @@ _OF_BATCH = (
 _SETTLE = Bulk(_OF_BATCH.where(_SENDS.c.id == bindparam("send")), ("send", "batch", *_SETTLED))
 # What SendGrid says holds for all of a call: one statement takes a fifth of the time.
 _SETTLE_ALL = _OF_BATCH.where(_SENDS.c.id.between(bindparam("first"), bindparam("last")))
+_ERASED = select(_SENDS.c.id).where(
+    _SENDS.c.id.between(bindparam("first"), bindparam("last")),
+    _SENDS.c.batch_id == bindparam("batch"),
+    _SENDS.c.email_key.startswith(ERASED),
+)
+
+
+def _ends(batch: ClaimedBatch) -> dict[str, int]:
+    return {"first": batch.sends[0].send_id, "last": batch.sends[-1].send_id}
 
 
 def _settle(
@@ -214,8 +241,7 @@ def _settle(
     results = [result for _, result in found]
     if len(results) == len(batch.sends) == results.count(results[0]):
         said = dict(zip(_SETTLED, values(results[0]), strict=True))
-        ends = {"first": batch.sends[0].send_id, "last": batch.sends[-1].send_id}
-        where = {"batch": batch.id, **ends}
+        where = {"batch": batch.id, **_ends(batch)}
         return changed(session.connection().execute(_SETTLE_ALL, {**said, **where}))
     rows = [(send.send_id, batch.id, *values(result)) for send, result in found]
     return _SETTLE.run(session.connection(), rows)
