@@ -93,10 +93,12 @@ def suppressed(
     """
     row = aliased(Suppression)
     holds = _holds(row, email_hash, now)
-    found = holds if after is None else holds & (row.created_at > after)
+    # Within another EXISTS, the people of the query around it would else be all people anew.
+    found = select(row.id).where(holds if after is None else holds & (row.created_at > after))
+    found = found.correlate_except(row)
     if of_few:  # an EXISTS would be hashed
-        return select(row.id).where(found).limit(1).scalar_subquery().is_not(None)
-    return exists().where(found)
+        return found.limit(1).scalar_subquery().is_not(None)
+    return found.exists()
 
 
 def reasons_that_hold(session: Session, email_hash: bytes, now: datetime) -> Sequence[Suppression]:

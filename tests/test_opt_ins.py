@@ -117,6 +117,26 @@ def test_somebody_new_is_pending_and_asked(at: Ledgers) -> None:
     assert_all_counters_are_true(at)
 
 
+@pytest.mark.parametrize("resubscribe", [False, True])
+def test_somebody_else_who_left_keeps_nobody_from_being_asked(
+    at: Ledgers, resubscribe: bool
+) -> None:
+    """Neither when it is planned nor when it is claimed, before the request or after."""
+    for email in ("before@example.net", "after@example.net", "later@example.net"):
+        add(at.database, email)
+    at.suppress("before@example.net")
+    told = ask(at.database, "newcomer@example.net", at.now, resubscribe=resubscribe)
+    assert told.asking is not None
+    assert told.asking.campaign_id is not None
+    at.now += timedelta(minutes=1)
+    at.suppress("after@example.net")
+    at.plan(told.asking.campaign_id)
+    assert at.statuses(told.asking.campaign_id) == {"queued": 1}
+    at.suppress("later@example.net")
+    claimed = at.claimed(told.asking.campaign_id).sends
+    assert [send.email for send in claimed] == ["newcomer@example.net"]
+
+
 def test_who_is_active_is_not_asked(at: Ledgers) -> None:
     add(at.database, ANN)
     for resubscribe in (False, True):
