@@ -94,6 +94,8 @@ class CampaignEngine:
         self._wait_until = 0.0
         self._uncalled: set[int] = set()
         """Batches claimed in a commit that is not known to have happened: never called."""
+        self.has_looked = False
+        """Whether it has asked for the right to send, once: before, nobody knows who sends."""
         self.cannot_write = False
         """Whether the last step could not be recorded; it is tried again."""
         self.fault: str | None = None
@@ -171,6 +173,7 @@ class CampaignEngine:
         try:
             if not (self._sending.is_set() or self._stopping.is_set()):
                 self._take_over()
+                self.has_looked = True
             pause = self._step()
         except CANNOT_WRITE:
             if not self.cannot_write:

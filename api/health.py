@@ -28,7 +28,9 @@ def healthz() -> dict[str, str]:
 
 @api.get("/readyz", responses={200: ReadyAnswer, 503: ProblemAnswer})
 def readyz() -> dict[str, str | None]:
-    """200 when the database can be written to and the engine runs, 503 when not.
+    """200 when the database can be written to and the engine runs, 503 when not: also until it
+    has asked for the right to send, so that who sends takes campaigns from the first 200 on. A
+    process that stands by is ready.
 
     Also 200 in `safe-mode` (the database was restored or copied, and nobody confirmed that it
     may send): what ESPs and readers tell must come in.
@@ -40,6 +42,8 @@ def readyz() -> dict[str, str | None]:
         raise Problem(
             "unavailable", "The database cannot be written to: a step of the engine failed."
         )
+    if system.engine is not None and not system.engine.has_looked:
+        raise Problem("unavailable", "The engine begins: whether this process sends is not known.")
     try:
         with system.database.write() as session:
             # Takes the writer's turn and reads the file, but changes nothing.

@@ -25,6 +25,7 @@ from app import create_app
 from config.esp_config import EspName
 from config.settings import load_settings
 from database.models import Campaign, CampaignStatus, IdempotencyKey
+from database.sender_lock import SenderLock
 from database.session import Database
 from services import campaign_step
 from services.campaigns import create, find, page, report
@@ -113,7 +114,9 @@ def a_system(database: Database, clock: Clock, **environ: str) -> System:
 def opened(system: System) -> Office:
     system.start()
     app = create_app(system=system)
-    return Office(app, system, Description(app.test_client()))
+    office = Office(app, system, Description(app.test_client()))
+    office.until(lambda: office.call("GET", "/readyz", headers={}).status_code == 200)
+    return office
 
 
 @pytest.fixture
@@ -317,6 +320,29 @@ def test_a_fault_of_our_own_answers_those_who_wait_and_refuses_new_ones(
         assert "fault of its own and stopped" in problem(response)["detail"]
     assert at.call("GET", "/healthz", headers={}).status_code == 200
     assert len(at.get("/campaigns")["campaigns"]) == 1
+
+
+def test_who_sends_takes_campaigns_from_the_first_readyz_that_is_200_on(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_look = threading.Event()
+    try_acquire = SenderLock.try_acquire
+
+    def wait_and_try(lock: SenderLock) -> bool:
+        assert may_look.wait(60)
+        return try_acquire(lock)
+
+    monkeypatch.setattr(SenderLock, "try_acquire", wait_and_try)
+    system = a_system(database, clock)
+    system.start()
+    app = create_app(system=system)
+    office = Office(app, system, Description(app.test_client()))
+    early = office.call("GET", "/readyz", headers={})
+    assert (early.status_code, "begins" in problem(early)["detail"]) == (503, True)
+    may_look.set()
+    office.until(lambda: office.call("GET", "/readyz", headers={}).status_code == 200)
+    assert office.send().status_code == 200
+    system.close()
 
 
 def test_readyz_says_it_while_the_engine_cannot_write(
