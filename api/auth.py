@@ -1,6 +1,7 @@
 """One door for all calls: an API key, except for the few that the world must reach.
 
-API_KEY opens all; keys that may do less open what `LESSER` says. Who comes through it is counted (`api.limits`), and so is who does not.
+API_KEY opens all; keys that may do less open what `LESSER` says. Who comes through it is counted
+(`api.limits`), and so is who does not.
 """
 
 import hmac
