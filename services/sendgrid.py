@@ -194,7 +194,10 @@ class _KeptAliveClient(Client):  # type: ignore[misc] # the SDK has no types
     def get(self, query_params: Mapping[str, Any] | None = None) -> Response:
         return self._call("GET", None, query_params)
 
-    def post(self, request_body: bytes) -> Response:
+    def post(self, request_body: bytes | dict[str, Any]) -> Response:
+        """With a document, or with its JSON."""
+        if not isinstance(request_body, bytes):
+            request_body = json_body(request_body)
         return self._call("POST", request_body)
 
     def delete(self) -> Response:

@@ -33,8 +33,8 @@ class CampaignStatus(StrEnum):
 
 
 RUNNING = (CampaignStatus.PLANNING, CampaignStatus.SENDING, CampaignStatus.WAITING)
-IS_RUNNING = text(f"status IN ({', '.join(map(repr, map(str, RUNNING)))})")
-"""SQL, in the very words of the partial index, which is used for no others."""
+IS_RUNNING = text("status IN ('planning', 'sending', 'waiting')")
+"""SQL of the same, in the very words of the partial index, which is used for no others."""
 
 
 class SendStatus(StrEnum):
