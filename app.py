@@ -9,13 +9,14 @@ from utils.environment import ensure_environment
 if __name__ == "__main__":
     ensure_environment()
 
+import ctypes
 import gc
 import logging
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -203,15 +204,28 @@ class _Server(BaseApplication):  # type: ignore[misc] # gunicorn has no types
             print(words, flush=True)  # noqa: T201 - a person waits for it
         app = create_app(system=self.system)
         _collect_less()
+        _share_heaps()
         return app
 
 
 def _collect_less() -> None:
     """Look for garbage after 50,000 new objects, not 700, and never again among the 200,000 of
-    what was imported: a seventh of the work of recording a thousand events was that."""
+    what was imported: a seventh of the work of recording a thousand events was that. What lived
+    longer is looked at after five times that, and all after 25 times: nobody but this finds it."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(50_000, 5, 5)
+
+
+_M_ARENA_MAX = -8
+"""Of mallopt(3)."""
+
+
+def _share_heaps() -> None:
+    """glibc gives each of many threads a heap of its own, which keeps the most that it ever needed:
+    a campaign to a million people took 14 MB more. Elsewhere there is no such thing to say."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _close(_arbiter: object, worker: Any) -> None:
