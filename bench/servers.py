@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,19 @@ class Server:
 @contextmanager
 def running(command: Sequence[str], environ: Mapping[str, str], port: int) -> Iterator[Server]:
     """Until the block ends; begins when `/readyz` says 200."""
+    with started(command, environ, lambda: _is_ready(port), pause_s=0.05) as group:
+        yield Server(port, group)
+
+
+@contextmanager
+def started(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    is_there: Callable[[], bool],
+    *,
+    pause_s: float,
+) -> Iterator[int]:
+    """Its process group, once `is_there()`, asked that often; it ends with the block."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -57,13 +70,12 @@ def running(command: Sequence[str], environ: Mapping[str, str], port: int) -> It
         start_new_session=True,
     )
     try:
-        server = Server(port, process.pid)
         ends_at = time.monotonic() + START_WITHIN_S
-        while not _is_ready(server):
+        while not is_there():
             if process.poll() is not None or time.monotonic() > ends_at:
                 raise RuntimeError(f"{command} did not start")
-            time.sleep(0.05)
-        yield server
+            time.sleep(pause_s)
+        yield process.pid
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -101,9 +113,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _is_ready(server: Server) -> bool:
+def _is_ready(port: int) -> bool:
     try:
-        return server.call("GET", "/readyz")[0] == 200
+        return Server(port, group=0).call("GET", "/readyz")[0] == 200
     except OSError:
         return False
 

@@ -1,19 +1,14 @@
 """`python3 app.py` until `/healthz` says 200, against an empty app of Flask with SQLAlchemy."""
 
 import http.client
-import os
-import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
-from bench.servers import START_WITHIN_S, free_port, ours, peer
+from bench.servers import START_WITHIN_S, free_port, ours, peer, started
 from bench.tables import Row, Tables, goal
-from config.settings import ROOT
 
 MOST_S = 1.0
 MOST_TIMES = 1.3
@@ -66,24 +61,8 @@ def _command(name: str, database: Path) -> tuple[Sequence[str], Mapping[str, str
 def _seconds(command: Sequence[str], environ: Mapping[str, str], port: int) -> float:
     """Until the first answer; `RuntimeError` when there is none."""
     began = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=dict(environ),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        while not _is_healthy(port):
-            if process.poll() is not None or time.perf_counter() - began > START_WITHIN_S:
-                raise RuntimeError(f"{command} did not start")
-            time.sleep(PAUSE_S)
+    with started(command, environ, lambda: _is_healthy(port), pause_s=PAUSE_S):
         return time.perf_counter() - began
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _is_healthy(port: int) -> bool:
