@@ -7,6 +7,7 @@ from config.settings import ROOT
 
 _SCRIPT = """
 import gc, weakref
+gc.disable()  # as a start does
 import app
 
 class Node: pass
