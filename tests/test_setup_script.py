@@ -16,8 +16,8 @@ import pytest
 from config.settings import ROOT, load_settings
 
 TOOLS = [
-    *("awk", "bash", "cat", "chmod", "cksum", "cmp", "cp", "dirname", "grep", "ls", "mkdir"),
-    *("mv", "rm", "sed", "sh", "tail", "tee", "touch"),
+    *("awk", "bash", "cat", "chmod", "cksum", "cmp", "cp", "dirname", "getconf", "grep", "ls"),
+    *("mkdir", "mv", "rm", "sed", "sh", "tail", "tee", "touch"),
 ]
 
 pytestmark = pytest.mark.skipif(
@@ -115,6 +115,7 @@ def project(tmp_path: Path) -> Project:
 NEXT = "Try ./setup.sh demo, or start the server: python3 app.py"
 NOTHING_TO_DO = (0, ["Nothing to do: everything is set up.", NEXT], "")
 PIP_LINE = "Installing the packages of requirements.txt with pip, which takes half a minute"
+CORES = os.sysconf("SC_NPROCESSORS_ONLN")
 UV_LINE = "Installing the packages of requirements.txt with uv"
 ENV_LINE = "Writing .env: sandbox mode, random API_KEY and SECRET_KEY"
 
@@ -144,6 +145,7 @@ def test_uv_is_used_where_there_is_one(project: Project) -> None:
         (["demo"], "cli.py|demo|"),
         (["test"], "-m|pytest|"),
         (["test", "-k", "a b"], "-m|pytest|-k|a b|"),
+        (["test", "--long"], f"tier long: -m|pytest|tests/faults|-n|{CORES + 1}|--dist|worksteal|"),
         (["test", "--long", "-k", "a b"], "tier long: -m|pytest|-k|a b|"),
         (["bench"], "-m|bench|campaign|"),
         (["bench", "campaign", "--esp", "ses"], "-m|bench|campaign|--esp|ses|"),
