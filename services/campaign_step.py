@@ -13,6 +13,7 @@ from config.esp_config import EspName
 from config.failpoints import Failpoint
 from config.settings import EspDistribution
 from database.models import IS_RUNNING, Campaign, CampaignKind, CampaignStatus, TallyKind
+from database.upsert import summed
 from services.base import Account, EspError
 from services.braking import why_campaign_brakes
 from services.campaign_answers import Answers, pause, tell_stand
@@ -80,11 +81,15 @@ class Step:
 
     def record(self, calls: Iterable[Call]) -> None:
         """Write what finished calls came to."""
-        for call in calls:
-            self._answers.record(call)
+        with summed(self._session):
+            self._answers.record(calls)
 
     def advance(self) -> None:
         """Plan, end and claim, as far as ESPs have room; each campaign in its turn."""
+        with summed(self._session):
+            self._advance()
+
+    def _advance(self) -> None:
         self._standings = load(self._session, self._floor.configs, self._now)
         campaigns = running(self._session)
         self._floor.keep_only({campaign.id for campaign in campaigns})

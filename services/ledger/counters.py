@@ -5,36 +5,18 @@ After every commit: planned = skipped + queued + sending + accepted + rejected +
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Table, Update, bindparam, select, update
+from sqlalchemy import CursorResult, select
 from sqlalchemy.orm import Session
 
 from database.models import Campaign, CampaignTally, TallyKind
-from database.upsert import add_to_each
-
-_CAMPAIGNS = cast("Table", Campaign.__table__)
+from database.upsert import add_to_each, add_to_row, write_sums
 
 
 def move(session: Session, campaign_id: int, now: datetime, by: Mapping[str, int]) -> None:
     """Add to counters of a campaign."""
-    said = {f"by_{name}": n for name, n in by.items()}
-    statement = _moved(tuple(by))
-    session.connection().execute(statement, {**said, "campaign": campaign_id, "now": now})
-
-
-@lru_cache
-def _moved(counters: tuple[str, ...]) -> Update:
-    columns = _CAMPAIGNS.c
-    return (
-        update(_CAMPAIGNS)
-        .where(columns.id == bindparam("campaign"))
-        .values(
-            {name: columns[name] + bindparam(f"by_{name}") for name in counters}
-            | {"last_step_at": bindparam("now")}
-        )
-    )
+    add_to_row(session, Campaign, campaign_id, by, {"last_step_at": now})
 
 
 def tally(session: Session, campaign_id: int, kind: TallyKind, by: Mapping[str, int]) -> None:
@@ -54,6 +36,7 @@ def tally_each(
 
 def tallies(session: Session, campaign_id: int, kind: TallyKind) -> dict[str, int]:
     """The keyed counters of a campaign that are not zero."""
+    write_sums(session)
     rows = session.execute(
         select(CampaignTally.key, CampaignTally.n)
         .where(

@@ -15,6 +15,7 @@ from database.models import (
     SkipReason,
     TallyKind,
 )
+from database.upsert import write_sums
 from services.ledger.claim import QUEUED
 from services.ledger.counters import changed, move, tallies
 from services.ledger.record import SENDING
@@ -29,6 +30,7 @@ def finish(session: Session, campaign: Campaign, now: datetime) -> None:
     It is `sent` only if its ledger, counted row by row, agrees with its counters, every
     send has come to its end, and nothing is unknown; else it needs review.
     """
+    write_sums(session)
     session.refresh(campaign)
     campaign.status, campaign.reason = _verdict(campaign, _counted(session, campaign.id))
     campaign.resume_at, campaign.finished_at = None, now
