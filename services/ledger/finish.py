@@ -18,7 +18,7 @@ from database.models import (
 from database.upsert import write_sums
 from services.ledger.claim import QUEUED
 from services.ledger.counters import changed, move, tallies
-from services.ledger.record import SENDING
+from services.ledger.settle import SENDING
 
 COUNTED_ONLY = frozenset({SkipReason.DUPLICATE, SkipReason.UNKNOWN_SUBSCRIBER, SkipReason.INVALID})
 """Reasons that have no row in the ledger."""

@@ -5,13 +5,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, reduce
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import ColumnElement, Table, bindparam, literal_column, select, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from config.esp_config import EspName
-from database.bulk import Bulk
 from database.models import (
     BatchState,
     EmailSend,
@@ -27,12 +26,11 @@ from lists.erasing import ERASED, without
 from services.base import Outcome, SendResult
 from services.ledger.claim import ClaimedBatch, ClaimedSend, batch_sends
 from services.ledger.counters import changed, move, tally, tally_each
+from services.ledger.settle import SENDING, Settled, ends, settle
 from services.reputation import ALL_PROVIDERS
 from services.standing import reserve_quota
 from utils.addresses import normalise
 
-# The partial index is used only where the statement says the very words of its condition.
-SENDING: ColumnElement[str] = literal_column("'sending'")
 DIED = "the process ended before the ESP's answer was recorded"
 
 
@@ -59,7 +57,7 @@ def record(session: Session, batch: ClaimedBatch, outcome: BatchOutcome, now: da
     """
     by_status = _by_status(batch, outcome.results)
     moved = {
-        status: _settle(session, batch, status, found, now) for status, found in by_status.items()
+        status: settle(session, batch, status, found, now) for status, found in by_status.items()
     }
     said = {
         "batch": batch.id,
@@ -90,7 +88,7 @@ def without_erased(session: Session, batch: ClaimedBatch, outcome: BatchOutcome)
     """The same, in words that name nobody who was erased since the batch was claimed."""
     if outcome.detail is None and not any(result.reason for result in outcome.results):
         return outcome
-    erased = set(session.scalars(_ERASED, {"batch": batch.id, **_ends(batch)}))
+    erased = set(session.scalars(_ERASED, {"batch": batch.id, **ends(batch)}))
     keys = [
         normalise(send.email).key for send in batch.sends if send.send_id in erased and send.email
     ]
@@ -168,14 +166,8 @@ STATUS_AFTER: dict[Outcome, SendStatus] = {
     Outcome.UNKNOWN: SendStatus.UNKNOWN,
 }
 
-REFUSED = frozenset({Outcome.THROTTLED, Outcome.ESP_UNAVAILABLE})
-"""Outcomes after which another ESP may carry the send: a failover, if one does."""
 
-
-_Settled = Sequence[tuple[ClaimedSend, SendResult]]
-
-
-def _by_status(batch: ClaimedBatch, results: Sequence[SendResult]) -> Mapping[SendStatus, _Settled]:
+def _by_status(batch: ClaimedBatch, results: Sequence[SendResult]) -> Mapping[SendStatus, Settled]:
     found: dict[SendStatus, list[tuple[ClaimedSend, SendResult]]] = {}
     for settled in zip(batch.sends, results, strict=True):
         found.setdefault(STATUS_AFTER[settled[1].outcome], []).append(settled)
@@ -196,55 +188,11 @@ _END = (
     )
 )
 _SENDS = cast("Table", EmailSend.__table__)
-_SETTLED = ("new_status", "why", "message_id", "at", "carrier", "refuser")
-_OF_BATCH = (
-    update(_SENDS)
-    .where(_SENDS.c.batch_id == bindparam("batch"), _SENDS.c.status == SENDING)
-    .values(
-        status=bindparam("new_status"),
-        reason=bindparam("why"),
-        esp_message_id=bindparam("message_id"),
-        settled_at=bindparam("at"),
-        esp=bindparam("carrier"),
-        refused_by=bindparam("refuser"),
-    )
-)
-_SETTLE = Bulk(_OF_BATCH.where(_SENDS.c.id == bindparam("send")), ("send", "batch", *_SETTLED))
-# What SendGrid says holds for all of a call: one statement takes a fifth of the time.
-_SETTLE_ALL = _OF_BATCH.where(_SENDS.c.id.between(bindparam("first"), bindparam("last")))
 _ERASED = select(_SENDS.c.id).where(
     _SENDS.c.id.between(bindparam("first"), bindparam("last")),
     _SENDS.c.batch_id == bindparam("batch"),
     _SENDS.c.email_key.startswith(ERASED),
 )
-
-
-def _ends(batch: ClaimedBatch) -> dict[str, int]:
-    return {"first": batch.sends[0].send_id, "last": batch.sends[-1].send_id}
-
-
-def _settle(
-    session: Session,
-    batch: ClaimedBatch,
-    status: SendStatus,
-    found: _Settled,
-    now: datetime,
-) -> int:
-    """Move sends on from `sending`; those that an event settled before stay as they are."""
-    is_back = status is SendStatus.QUEUED
-    at, carrier = (None, None) if is_back else (now, batch.esp)
-
-    def values(result: SendResult) -> tuple[Any, ...]:
-        refuser = batch.esp if result.outcome in REFUSED else None
-        return (status, result.reason, result.message_id, at, carrier, refuser)
-
-    results = [result for _, result in found]
-    if len(results) == len(batch.sends) == results.count(results[0]):
-        said = dict(zip(_SETTLED, values(results[0]), strict=True))
-        where = {"batch": batch.id, **_ends(batch)}
-        return changed(session.connection().execute(_SETTLE_ALL, {**said, **where}))
-    rows = [(send.send_id, batch.id, *values(result)) for send, result in found]
-    return _SETTLE.run(session.connection(), rows)
 
 
 def _carried(
