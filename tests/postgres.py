@@ -32,7 +32,7 @@ def postgres_database() -> Iterator[Database]:
         name = _migrated()
         _cut(admin, name)
     database = _opened(name)
-    _empty(database)
+    empty(database)
     yield database
     database.close()
 
@@ -42,7 +42,7 @@ def own_database(folder: Path | None = None) -> Iterator[Database]:
     """As `postgres_database`, but a test may copy it, drop its tables and restore them."""
     with _copied(_migrated()) as name:
         database = _opened(name, folder)
-        _empty(database)
+        empty(database)
         yield database
         database.close()
 
@@ -55,6 +55,24 @@ def copy_of(database: Database, folder: Path | None = None) -> Iterator[Database
         copy = _opened(name, folder)
         yield copy
         copy.close()
+
+
+def empty(database: Database) -> None:
+    """As it was when it was migrated, ids and all."""
+    tables = [table for table in Base.metadata.tables.values() if table.name not in _KEPT]
+    with database.writer.begin() as connection:
+        for table in tables:
+            connection.exec_driver_sql(f"DELETE FROM {table.name}")
+        connection.exec_driver_sql(
+            "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"
+        )
+
+
+@contextmanager
+def connected(database: Database) -> Iterator[psycopg.Connection]:
+    """Past all of ours; each statement sees what is committed."""
+    with psycopg.connect(_plain_url(database), autocommit=True) as connection:
+        yield connection
 
 
 def dump(database: Database, file: Path, *how: str) -> None:
@@ -79,10 +97,15 @@ def _run(program: str, database: Database, *arguments: str) -> bytes:
     path = shutil.which(program)
     if path is None:
         pytest.skip(f"{program} is not installed")
-    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    done = subprocess.run([path, "-d", url, *arguments], capture_output=True, check=False)
+    done = subprocess.run(
+        [path, "-d", _plain_url(database), *arguments], capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
+
+
+def _plain_url(database: Database) -> str:
+    return database.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @contextmanager
@@ -113,16 +136,6 @@ def _migrated() -> str:
     migrate(database, NOW)
     database.close()
     return name
-
-
-def _empty(database: Database) -> None:
-    tables = [table for table in Base.metadata.tables.values() if table.name not in _KEPT]
-    with database.writer.begin() as connection:
-        for table in tables:
-            connection.exec_driver_sql(f"DELETE FROM {table.name}")
-        connection.exec_driver_sql(
-            "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"
-        )
 
 
 def _admin() -> psycopg.Connection:
