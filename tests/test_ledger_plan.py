@@ -19,6 +19,7 @@ from services.ledger import plan as planning
 from tests.conftest import NOW
 from tests.ledgers import HASH_KEY, Ledgers
 from tests.people import either_database, postgres
+from tests.statements import counted
 from utils.tokens import email_hash
 
 __all__ = ["either_database", "postgres"]  # fixtures
@@ -41,6 +42,33 @@ def test_a_plan_is_one_row_for_each_person_chunk_by_chunk(at: Ledgers) -> None:
     assert campaign.status is CampaignStatus.SENDING
     assert [send.email_key for send in sends] == [f"person{n}@example.net" for n in range(35)]
     assert (campaign.first_send_id, campaign.last_send_id) == (sends[0].id, sends[-1].id)
+
+
+def test_chunks_begin_small_and_grow_to_the_largest(
+    at: Ledgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "FIRST_IDS", 3)
+    at.add_people(35)
+    campaign_id = at.create()
+    through = []
+    while at.campaign(campaign_id).status is CampaignStatus.PLANNING:
+        at.plan_one(campaign_id)
+        through.append(at.campaign(campaign_id).planned_through)
+    assert through == [3, 6, 12, 22, 32, 35]
+
+
+@pytest.mark.parametrize("people", [20, 200])
+def test_a_chunk_takes_as_many_statements_whatever_its_size(
+    at: Ledgers, people: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "IDS_PER_CHUNK", people // 2)
+    at.add_people(people)
+    campaign_id = at.create()
+    with counted(at.database, "email_sends") as said:
+        at.plan_one(campaign_id)
+    # Where the ledger ends, its rows, who of them is skipped, the first id and the last.
+    begins = [statement.split()[0] for statement, _ in said]
+    assert begins == ["SELECT", "INSERT", "SELECT", "SELECT", "SELECT"]
 
 
 def test_nothing_is_to_be_sent_before_the_plan_is_complete(at: Ledgers) -> None:

@@ -228,5 +228,8 @@ def test_no_statement_looks_at_every_row_and_each_goes_by_its_index(at: Ledgers)
         assert used, (part, begin)
         wanted = in_sqlite if is_sqlite else in_postgresql
         assert all(re.search(wanted, plan) for plan in used), used
+    [planned] = [plan for statement, plan in found["plan"] if statement.startswith("INSERT")]
+    # Two columns say what keeps a person out.
+    assert len(re.findall(r"(?:SEARCH|suppressions) suppressions_1", planned)) == 1, planned
     # Figures are kept, not counted.
     assert not any("email_sends" in statement for statement, _ in found["tell"])

@@ -17,6 +17,7 @@ from sqlalchemy import (
     literal,
     null,
     select,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
@@ -37,9 +38,12 @@ from lists.json_sql import has_any
 from lists.segment_filter import parse
 from lists.segment_sql import selects
 from services.ledger.confirmation import is_asked_for
-from services.ledger.counters import move, tally
+from services.ledger.counters import changed, move, tally
 
-IDS_PER_CHUNK = 10_000
+FIRST_IDS = 10_000
+"""So few at first, since sending begins with them; then as many again as are planned."""
+IDS_PER_CHUNK = 50_000
+"""At most: nobody else writes meanwhile."""
 EMAILS_PER_CHUNK = 1_000
 
 _COLUMNS = ["campaign_id", "subscriber_id", "email_key", "mailbox_provider", "status", "reason"]
@@ -86,10 +90,11 @@ def plan_chunk(session: Session, campaign: Campaign, now: datetime) -> None:
 
 def _plan_ids(session: Session, campaign: Campaign, now: datetime) -> bool:
     until = campaign.plan_until or 0
-    upto = min(campaign.planned_through + IDS_PER_CHUNK, until)
+    after = campaign.planned_through
+    upto = min(after + min(max(after, FIRST_IDS), IDS_PER_CHUNK), until)
     # A filter that speaks of "days ago" means the same people in the last chunk as in the first.
     people = _active(campaign.audience, campaign.created_at).where(
-        Subscriber.id > campaign.planned_through, Subscriber.id <= upto
+        Subscriber.id > after, Subscriber.id <= upto
     )
     _insert(session, campaign, people, now)
     campaign.planned_through = upto
@@ -113,27 +118,48 @@ def _plan_emails(session: Session, campaign: Campaign, emails: list[str], now: d
 def _insert(session: Session, campaign: Campaign, people: Select[Subscriber], now: datetime) -> int:
     """Add ledger rows for `people`, counted by status and reason; return how many."""
     before = session.scalar(select(func.max(EmailSend.id))) or 0
+    insert = postgresql.insert if _is_postgresql(session) else sqlite.insert
+    statement = (
+        insert(EmailSend)
+        .from_select(_COLUMNS, _rows(campaign, people, now), include_defaults=False)
+        .on_conflict_do_nothing(index_elements=["campaign_id", "email_key"])
+        .execution_options(preserve_rowcount=True)
+    )
+    planned = changed(session.connection().execute(statement))
+    if planned:
+        _count(session, campaign, before, planned, now)
+    return planned
+
+
+def _rows(campaign: Campaign, people: Select[Subscriber], now: datetime) -> Select[Any]:
     kept_from = _kept_from(now)
     if (asked_for := is_asked_for(campaign, now)) is not None:
         kept_from = case((asked_for, null()), else_=kept_from)
-    source = people.with_only_columns(
+    # OFFSET, and a WHERE outside: both databases would else ask twice what keeps a person out,
+    # once for each column that comes of it.
+    person = (
+        people.with_only_columns(
+            Subscriber.id,
+            Subscriber.email_key,
+            Subscriber.mailbox_provider,
+            kept_from.label("kept_from"),
+        )
+        .order_by(Subscriber.id)
+        .offset(0)
+        .subquery("person")
+        .c
+    )
+    return select(
         literal(campaign.id),
-        Subscriber.id,
-        Subscriber.email_key,
-        Subscriber.mailbox_provider,
+        person.id,
+        person.email_key,
+        person.mailbox_provider,
         case(
-            (kept_from.is_(None), literal(SendStatus.QUEUED.value)),
+            (person.kept_from.is_(None), literal(SendStatus.QUEUED.value)),
             else_=literal(SendStatus.SKIPPED.value),
         ),
-        kept_from,
-    ).order_by(Subscriber.id)
-    insert = postgresql.insert if _is_postgresql(session) else sqlite.insert
-    session.execute(
-        insert(EmailSend)
-        .from_select(_COLUMNS, source, include_defaults=False)
-        .on_conflict_do_nothing(index_elements=["campaign_id", "email_key"])
-    )
-    return _count(session, campaign, before, now)
+        person.kept_from,
+    ).where(true())
 
 
 def _active(audience: Mapping[str, Any], asked_at: datetime) -> Select[Subscriber]:
@@ -160,30 +186,29 @@ def _count_people(session: Session, people: Select[Subscriber], now: datetime) -
     return Counter({reason or "": n for reason, n in rows})
 
 
-def _count(session: Session, campaign: Campaign, before: int, now: datetime) -> int:
-    planned = 0
-    rows = session.execute(
-        select(
-            EmailSend.status,
-            EmailSend.reason,
-            func.count(),
-            func.min(EmailSend.id),
-            func.max(EmailSend.id),
-        )
-        # "+ 0": the index on (campaign_id, …) would scan the whole campaign for each chunk.
-        .where(EmailSend.id > before, EmailSend.campaign_id + 0 == campaign.id)
-        .group_by(EmailSend.status, EmailSend.reason)
-    ).all()
-    for status, reason, n, first, last in rows:
-        planned += n
-        move(session, campaign.id, now, {"planned": n, status.value: n})
-        if status is SendStatus.QUEUED:
-            set_committed_value(campaign, "queued", campaign.queued + n)
-        if status is SendStatus.SKIPPED:
-            tally(session, campaign.id, TallyKind.SKIPPED, {str(reason): n})
-        campaign.first_send_id = min(campaign.first_send_id or first, first)
-        campaign.last_send_id = max(campaign.last_send_id or last, last)
-    return planned
+def _count(session: Session, campaign: Campaign, before: int, planned: int, now: datetime) -> None:
+    """Count the `planned` rows that were just added, all of them after the id `before`."""
+    # "+ 0": the index on (campaign_id, …) would scan the whole campaign for each chunk.
+    new = (EmailSend.id > before, EmailSend.campaign_id + 0 == campaign.id)
+    reasons = session.execute(
+        select(EmailSend.reason, func.count())
+        .where(*new, EmailSend.status == SendStatus.SKIPPED)
+        .group_by(EmailSend.reason)
+    )
+    skipped = {str(reason): n for reason, n in reasons}
+    queued = planned - sum(skipped.values())
+    move(
+        session,
+        campaign.id,
+        now,
+        {"planned": planned, "queued": queued, "skipped": planned - queued},
+    )
+    tally(session, campaign.id, TallyKind.SKIPPED, skipped)
+    set_committed_value(campaign, "queued", campaign.queued + queued)
+    # Each alone is the first row from its end; together they are a scan.
+    if campaign.first_send_id is None:
+        campaign.first_send_id = session.scalar(select(func.min(EmailSend.id)).where(*new))
+    campaign.last_send_id = session.scalar(select(func.max(EmailSend.id)).where(*new))
 
 
 def _is_postgresql(session: Session) -> bool:
