@@ -68,6 +68,7 @@ class CampaignEngine:
         clock: Callable[[], datetime],
         distribution: EspDistribution = EspDistribution.PRIORITY,
         dns_gate: DnsGate = DnsGate.OFF,
+        may_send_as: Callable[[str], bool] = lambda _: True,
         rng: random.Random | None = None,
     ) -> None:
         self._database, self._build, self._clock = database, build, clock
@@ -76,6 +77,7 @@ class CampaignEngine:
             identity=identity,
             distribution=distribution,
             dns_gate=dns_gate,
+            may_send_as=may_send_as,
             rng=rng or random.Random(),
             pace={esp: Pace() for esp in configs},
         )

@@ -70,12 +70,14 @@ def pause(path: CampaignPath) -> dict[str, Any]:
 
 @api.post("/campaigns/<int:campaign_id>/resume", responses={200: CampaignAnswer})
 def resume(path: CampaignPath) -> dict[str, Any]:
-    """Go on where it was paused. Again: 200 as it stands. 409: it has ended, or the brake
-    would pause it again at once."""
-    configs = the_system().esps
+    """Go on where it was paused. Again: 200 as it stands. 409: it has ended, or its
+    sender (`ALLOWED_SENDERS`) or the brake would pause it again at once."""
+    system = the_system()
     return _order(
         path,
-        lambda session, campaign, now: campaign_control.resume(session, campaign, configs, now),
+        lambda session, campaign, now: campaign_control.resume(
+            session, campaign, system.esps, now, may_send_as=system.settings.may_send_as
+        ),
     )
 
 

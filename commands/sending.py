@@ -249,7 +249,7 @@ def resume(campaign_id: int, json: bool) -> None:
             campaign_id,
             json,
             lambda session, campaign, now: campaign_control.resume(
-                session, campaign, system.esps, now
+                session, campaign, system.esps, now, may_send_as=system.settings.may_send_as
             ),
         )
 

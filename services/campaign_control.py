@@ -4,7 +4,7 @@ Each may be ordered twice, and at any moment: what a call carries meanwhile is r
 the engine as always, and then falls under the order too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -45,17 +45,33 @@ def pause(campaign: Campaign) -> None:
 
 
 def resume(
-    session: Session, campaign: Campaign, configs: Mapping[EspName, EspConfig], now: datetime
+    session: Session,
+    campaign: Campaign,
+    configs: Mapping[EspName, EspConfig],
+    now: datetime,
+    *,
+    may_send_as: Callable[[str], bool],
 ) -> None:
-    """Go on where it was paused, unless the brake would pause it again at once."""
+    """Go on where it was paused, unless its sender or the brake would pause it again at once."""
     if campaign.status is CampaignStatus.PAUSED:
-        if bad := why_not_resume(session, campaign, configs, now):
+        bad = why_not_from(campaign, may_send_as) or why_not_resume(session, campaign, configs, now)
+        if bad:
             raise Conflict(f"campaign {campaign.id} stays paused: {bad}")
         planned = is_planned(campaign)
         campaign.status = CampaignStatus.SENDING if planned else CampaignStatus.PLANNING
         campaign.reason, campaign.last_step_at = None, now
     elif campaign.status not in RUNNING:
         raise _ended(campaign)
+
+
+def why_not_from(campaign: Campaign, may_send_as: Callable[[str], bool]) -> str | None:
+    """Why its sender may not be mailed from any more, and what to do, in words for a person."""
+    if may_send_as(campaign.from_email):
+        return None
+    return (
+        f"its sender {campaign.from_email} is none of ALLOWED_SENDERS, the setting for this; add "
+        "it there and restart, or cancel the campaign and send it from another"
+    )
 
 
 def cancel(session: Session, campaign: Campaign, now: datetime) -> None:

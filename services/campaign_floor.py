@@ -1,7 +1,7 @@
 """What the sending process keeps from one step to the next."""
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,6 +35,7 @@ class Floor:
     identity: Identity
     distribution: EspDistribution
     dns_gate: DnsGate
+    may_send_as: Callable[[str], bool]
     rng: random.Random
     pace: dict[EspName, Pace]
     adapters: dict[EspName, EspAdapter] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from database.upsert import summed
 from services.base import Account, EspError
 from services.braking import why_campaign_brakes
 from services.campaign_answers import Answers, pause, tell_stand
-from services.campaign_control import requeue_unknown
+from services.campaign_control import requeue_unknown, why_not_from
 from services.campaign_floor import Call, Floor
 from services.campaigns import LIGHT
 from services.esp_manager import (
@@ -95,6 +95,10 @@ class Step:
         self._floor.keep_only({campaign.id for campaign in campaigns})
         queued = []
         for campaign in campaigns:
+            has_more = campaign.status is CampaignStatus.PLANNING or campaign.queued > 0
+            if has_more and (bad := why_not_from(campaign, self._floor.may_send_as)):
+                self._pause_campaign(campaign, bad)
+                continue
             if campaign.status is CampaignStatus.PLANNING:
                 plan_chunk(self._session, campaign, self._now)
                 reach(Failpoint.PLAN_BEFORE_COMMIT)

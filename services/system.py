@@ -130,6 +130,7 @@ class System:
             clock=self.clock,
             distribution=self.settings.esp_distribution,
             dns_gate=self.settings.dns_gate,
+            may_send_as=self.settings.may_send_as,
         )
         self.engine.start()
         self.webhooks.resume()

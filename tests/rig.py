@@ -87,6 +87,7 @@ class Rig:
         self.configs = configs_at(simulator.base_urls)
         self.distribution = EspDistribution.PRIORITY
         self.dns_gate = DnsGate.OFF
+        self.may_send_as: Callable[[str], bool] = lambda _: True
         self.installation = migrate(database, clock())
         self.engine: CampaignEngine | None = None
 
@@ -106,6 +107,7 @@ class Rig:
             clock=self.clock,
             distribution=self.distribution,
             dns_gate=self.dns_gate,
+            may_send_as=self.may_send_as,
             rng=random.Random(1),
         )
         self.engine.start()

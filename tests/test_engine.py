@@ -16,6 +16,7 @@ from services.ledger import plan as planning
 from services.simulator.modes import Mode
 from services.simulator.server import SIMULATED
 from tests.conftest import Clock
+from tests.ledgers import Ledgers
 from tests.rig import Rig, rig
 
 SENDGRID, SES, POSTMARK = EspName.SENDGRID, EspName.SES, EspName.POSTMARK
@@ -385,6 +386,48 @@ def test_a_campaign_that_stood_still_for_long_waits_for_a_person(at: Rig, clock:
     told = at.wait(campaign)
     assert (told["status"], told["counts"]["accepted"]) == ("paused", 0)
     assert told["reason"].startswith("stale")
+
+
+NOT_ALLOWED = (
+    "its sender news@example.com is none of ALLOWED_SENDERS, the setting for this; add it there "
+    "and restart, or cancel the campaign and send it from another"
+)
+
+
+@pytest.mark.parametrize("is_planned", [False, True])
+def test_a_sender_that_a_restart_no_longer_allows_sends_nothing_more(
+    at: Rig, is_planned: bool
+) -> None:
+    at.add_people(3)
+    at.configs = {SENDGRID: at.configs[SENDGRID]}
+    at.configure(SENDGRID, daily_limit=1 if is_planned else None)
+    if is_planned:
+        at.start()
+        campaign = at.create()
+        at.wait(campaign, CampaignStatus.WAITING)
+        at.stop()
+        at.configure(SENDGRID, daily_limit=None)
+    else:
+        campaign = at.create()
+    at.may_send_as = {"other@example.com"}.__contains__
+    at.start()
+    told = at.wait(campaign)
+    assert (told["status"], told["reason"]) == ("paused", NOT_ALLOWED)
+    other = at.send(subject="Another", from_email="other@example.com")
+    assert (other["status"], other["counts"]["accepted"]) == ("sent", 3)
+    assert sum(at.simulator.accepted().values()) == is_planned + 3
+
+
+def test_a_sender_that_is_no_longer_allowed_leaves_alone_what_has_nothing_left_to_send(
+    at: Rig,
+) -> None:
+    ledgers = Ledgers(at.database)
+    campaign = ledgers.planned(10)
+    ledgers.claimed(campaign, 10)
+    at.may_send_as = {"other@example.com"}.__contains__
+    at.start()
+    told = at.wait(campaign)
+    assert (told["status"], told["counts"]["unknown"]) == ("needs_review", 10)
 
 
 def test_someone_who_leaves_after_the_plan_is_skipped_by_the_claim(at: Rig) -> None:

@@ -111,7 +111,7 @@ def all_once(at: Rig, told: dict[str, Any]) -> None:
 def order_resume(at: Rig, campaign_id: int) -> None:
     with at.database.write() as session:
         campaign = session.get_one(Campaign, campaign_id, with_for_update=True)
-        resume(session, campaign, at.configs, at.clock())
+        resume(session, campaign, at.configs, at.clock(), may_send_as=at.may_send_as)
     assert at.engine is not None
     at.engine.wake()
 

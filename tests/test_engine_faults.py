@@ -499,7 +499,7 @@ def test_a_pause_from_elsewhere_is_never_overwritten_by_a_step(at_postgres: Rig)
         with at.database.write() as session:
             found = session.get_one(Campaign, campaign, with_for_update=True)
             assert (found.status, found.sending) == (CampaignStatus.PAUSED, 0)
-            resume(session, found, at.configs, at.clock())
+            resume(session, found, at.configs, at.clock(), may_send_as=at.may_send_as)
         engine.wake()
     sent_once(at, at.wait(campaign), 200)
 

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.limits import TEST_MAIL
+from database.models import Campaign, CampaignStatus
 from database.rate_limits import RateLimits
 from services.system import System
 from tests.test_api_sending import add_people, client, simulator
@@ -68,6 +69,29 @@ def test_nothing_is_sent_for_a_sender_that_is_not_allowed(
     told = problem(post(client, from_email="ceo@example.com", **more))
     assert told["detail"] == f"/from_email: {REFUSED}"
     assert campaigns(client) == []
+
+
+def test_a_paused_campaign_stays_paused_while_its_sender_is_not_allowed(
+    client: FlaskClient, system: System
+) -> None:
+    made = post(client, from_email="ceo@example.com", audience={"tags": ["nobody"]}).get_json()
+    campaign_id = made["campaign_id"]
+    with system.database.write() as session:
+        session.get_one(Campaign, campaign_id).status = CampaignStatus.PAUSED
+    anybody = system.settings
+    system.settings = replace(anybody, allowed_senders=("news@example.com",))
+    path = f"/campaigns/{campaign_id}"
+    told = problem(call(client, "POST", f"{path}/resume"))
+    assert (told["type"], told["status"], told["detail"]) == (
+        "/problems/conflict",
+        409,
+        f"Campaign {campaign_id} stays paused: its sender ceo@example.com is none of "
+        "ALLOWED_SENDERS, the setting for this; add it there and restart, or cancel the campaign "
+        "and send it from another.",
+    )
+    assert call(client, "GET", path).get_json()["status"] == "paused"
+    system.settings = anybody
+    assert call(client, "POST", f"{path}/resume").status_code == 200
 
 
 def test_a_campaign_to_more_people_than_the_setting_is_refused_before_anything_is_stored(
