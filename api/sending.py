@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Response, jsonify, request
 from flask_openapi.blueprint import APIBlueprint
+from sqlalchemy.orm import Session
 
 from api import limits
 from api.campaign_schemas import (
@@ -29,7 +30,7 @@ from config.failpoints import Failpoint
 from database.models import Campaign, CampaignStatus
 from list_manager import find_subscriber
 from services import campaigns, trial
-from services.audience_size import NotConfirmed, TooMany, check_size
+from services.audience_size import NotConfirmed, TooMany, check_size, measure
 from services.campaigns import NewCampaign
 from services.content import prepared
 from services.mailing import Mailing, Sample
@@ -219,23 +220,27 @@ def _make(system: System, new: NewCampaign, key: str | None, body: CampaignBody)
     """The campaign of this request: a new one, or the one that the key made before."""
     now = system.clock()
     fingerprint = _fingerprint()
-    with system.database.write() as session:
-        if key is not None:
-            campaigns.one_at_a_time(session, key)
-            told = campaigns.find_by_key(session, key, fingerprint)
-            if told is not None:
-                return _told_again(session.get_one(Campaign, told.campaign_id), told.same_request)
+    with system.database.read() as session:
+        if made := _made_before(session, key, fingerprint):
+            return made
         if system.engine is None or not system.engine.may_send:
             raise _cannot_send(system)
         with refusals("/audience"):
             new = campaigns.with_fixed_audience(session, new)
+        size = measure(session, new, system.settings, body.confirm_count, now)
+    with system.database.write() as session:
+        if key is not None:
+            campaigns.one_at_a_time(session, key)
+        if made := _made_before(session, key, fingerprint):
+            return made
         if key is None and not body.allow_duplicate:
             campaigns.one_at_a_time(session, new.content_hash)
             same = campaigns.find_duplicate(session, new, now)
             if same is not None:
                 raise _possible_duplicate(same)
-        with _size_refusals():
-            check_size(session, new, system.settings, body.confirm_count, now)
+        if size is not None:
+            with _size_refusals():
+                check_size(size, system.settings, body.confirm_count)
         campaign = campaigns.create(
             session,
             new,
@@ -243,6 +248,7 @@ def _make(system: System, new: NewCampaign, key: str | None, body: CampaignBody)
             sandbox=system.is_sandbox,
             idempotency_key=key,
             fingerprint=fingerprint,
+            plan_until=size.counted_until if size else None,
         )
         reach(Failpoint.CAMPAIGN_BEFORE_COMMIT)
     reach(Failpoint.CAMPAIGN_AFTER_COMMIT)
@@ -265,8 +271,13 @@ def _size_refusals() -> Iterator[None]:
         ) from error
 
 
-def _told_again(campaign: Campaign, same_request: bool) -> int:
-    if not same_request:
+def _made_before(session: Session, key: str | None, fingerprint: str) -> int | None:
+    """The campaign that the key made, if it did and the campaign stands still."""
+    told = campaigns.find_by_key(session, key, fingerprint) if key is not None else None
+    if told is None:
+        return None
+    campaign = session.get_one(Campaign, told.campaign_id)
+    if not told.same_request:
         raise Problem(
             "key-reused",
             f"This Idempotency-Key made campaign {campaign.id} from another request. "

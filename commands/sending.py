@@ -18,7 +18,7 @@ from database.models import Campaign, CampaignStatus
 from email_sender import CampaignEngine
 from lists.segments import UnknownSegment
 from services import campaign_control, campaigns, trial
-from services.audience_size import NotConfirmed, TooMany, check_size
+from services.audience_size import NotConfirmed, TooMany, check_size, measure
 from services.braking import NothingToOverride, OverrideOrder, override_campaign
 from services.campaign_control import Conflict, Resolution
 from services.campaigns import NewCampaign
@@ -137,18 +137,22 @@ def _send(
         raise click.ClickException(held)
     engine = system.start()
     now = system.clock()
-    with system.database.write() as session, _a_known_segment():
+    with system.database.read() as session, _a_known_segment():
         new = campaigns.with_fixed_audience(session, new)
+        size = measure(session, new, system.settings, confirmed, now)
+    with system.database.write() as session:
         same = None if allow_duplicate else campaigns.find_duplicate(session, new, now)
         if same is not None:
             raise click.ClickException(
                 f"campaign {same} sent the same within 24 hours; --allow-duplicate sends it again"
             )
-        with _a_right_size():
-            check_size(session, new, system.settings, confirmed, now)
-        campaign_id = campaigns.create(session, new, now=now, sandbox=system.is_sandbox).id
+        if size is not None:
+            with _a_right_size():
+                check_size(size, system.settings, confirmed)
+        until = size.counted_until if size else None
+        made = campaigns.create(session, new, now=now, sandbox=system.is_sandbox, plan_until=until)
     engine.wake()
-    return _follow(system, engine, campaign_id, json)
+    return _follow(system, engine, made.id, json)
 
 
 def _follow(system: System, engine: CampaignEngine, campaign_id: int, json: bool) -> dict[str, Any]:

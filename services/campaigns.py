@@ -121,15 +121,19 @@ def create(
     sandbox: bool,
     idempotency_key: str | None = None,
     fingerprint: str = "",
+    plan_until: int | None = None,
 ) -> Campaign:
-    """Write a campaign that is to be planned; its audience is the list as it is now."""
+    """Write a campaign that is to be planned; its audience is the list as it is now, or as it
+    was when `plan_until` was the last id."""
     audience, dropped = audience_of(new.audience)
+    if plan_until is None:
+        plan_until = session.scalar(select(func.max(Subscriber.id)))
     campaign = Campaign(
         status=CampaignStatus.PLANNING,
         sandbox=sandbox,
         content_hash=new.content_hash,
         idempotency_key=idempotency_key,
-        plan_until=session.scalar(select(func.max(Subscriber.id))),
+        plan_until=plan_until,
         created_at=now,
         last_step_at=now,
         **{**asdict(new), "audience": audience, "tags": list(new.tags)},

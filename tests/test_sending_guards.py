@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from api.limits import TEST_MAIL
@@ -138,6 +139,24 @@ def test_a_wrong_number_is_refused_whatever_the_settings(client: FlaskClient) ->
     add_people(client, 1)
     assert problem(post(client, confirm_count=2))["recipients"] == 1
     assert post(client, confirm_count=1).status_code == 200
+
+
+def test_others_write_while_people_are_counted_and_who_joins_meanwhile_is_not_written_to(
+    client: FlaskClient, system: System
+) -> None:
+    system.settings = replace(system.settings, max_recipients_per_campaign=2)
+    add_people(client, 2)
+    joined: list[int] = []
+
+    def join(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "anon_1.reason" in statement:
+            added = call(client, "POST", "/add-subscriber", json={"email": "new@example.com"})
+            joined.append(added.status_code)
+
+    event.listen(system.database.reader, "after_cursor_execute", join)
+    told = post(client).get_json()
+    assert joined == [201]
+    assert (told["planned"], told["counts"]["accepted"]) == (2, 2)
 
 
 def test_a_repeated_key_is_answered_the_same_whatever_has_become_of_the_number(
