@@ -192,6 +192,7 @@ def _warnings(body: ContentBody, new: NewCampaign, system: System) -> list[dict[
         from_name=new.from_name,
         reply_to=new.reply_to,
         postal_address=system.settings.postal_address,
+        html_prepared=new.html,
     )
     serious = [one for one in findings if one.severity is Severity.WARN]
     if body.strict and serious:

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from utils.mail_html import prepare
-from utils.personalisation import Template
+from utils.personalisation import Template, TemplateError
+
+MOST_TAGS = 15_000
+"""Each is read some ten times. Gmail cuts a mail off where the usual page has 4,000."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,10 @@ def prepared(
 
     Raises a `TemplateError` that names the part and says what to do.
     """
+    if html is not None and html.count("<") > MOST_TAGS:
+        raise TemplateError(
+            "html", f"has more than {MOST_TAGS:,} HTML tags (each <); make the page shorter"
+        )
     campaign = {"id": 0, "name": name, "subject": subject}
     Template(subject=subject, html=html, text=text, campaign=campaign)
     made_html, made_text = prepare(html, text, address=address)

@@ -131,6 +131,31 @@ def test_a_body(client: FlaskClient, case: Any) -> None:
     )
 
 
+def declared(n: int) -> str:
+    return "<style>br{" + "".join(f"a{i}:b;" for i in range(n)) + "}</style>"
+
+
+@pytest.mark.parametrize(
+    ("page", "status"),
+    [
+        ("x<b>" * 125_000, 422),
+        ("<style>b{color:red}</style>" + "<b>" * 150_000, 422),
+        ("<b>" * 15_001, 422),
+        ("<br>" * 15_000, 200),
+        ("<a a b c d e f g h i j k l m n>x" * 15_000, 200),
+        (declared(40) + "<br>" * 14_990, 200),
+    ],
+    ids=["tags", "styled", "one more", "as many", "attributes", "styles for all"],
+)
+def test_a_page_of_nothing_but_tags(client: FlaskClient, page: str, status: int) -> None:
+    body = {"subject": "Hello", "html": page, "dry_run": True}
+    answer = client.post("/send-campaign", json=body, headers=KEY)
+    check(answer, status)
+    if status == 422:
+        told = "has more than 15,000 HTML tags (each <); make the page shorter"
+        assert problem(answer)["errors"] == [{"pointer": "/html", "detail": told}]
+
+
 @cases("filters")
 def test_a_filter(client: FlaskClient, case: Any) -> None:
     body = {"filter": case["filter"]}

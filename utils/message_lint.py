@@ -33,11 +33,13 @@ def lint(
     reply_to: str | None,
     postal_address: str,
     html_as_sent: str | None = None,
+    html_prepared: str | None = None,
 ) -> list[Finding]:
     """What the writer of a mailing should know; nothing for a mailing in good order.
 
     `html_as_sent` is the HTML part as one person gets it, if the caller has it; else it is
-    made here when the size is in doubt. Never raises: a template that cannot be used is for
+    made here when the size is in doubt, from `html_prepared` (the template that is sent), if the
+    caller has that. Never raises: a template that cannot be used is for
     `Template` to refuse, and is looked at here as far as it can be read.
     """
     page = None if html is None else Page(html)
@@ -54,7 +56,11 @@ def lint(
     if page is not None and html is not None:
         findings += check_page(page)
         findings += check_images(page)
-        size = _bytes(html_as_sent) if html_as_sent else _size(page, html, postal_address)
+        size = (
+            _bytes(html_as_sent)
+            if html_as_sent
+            else _size(page, html, postal_address, html_prepared)
+        )
         if size > LARGEST_HTML_BYTES:
             message = f"The HTML has {size // 1000} kB; Gmail cuts off what comes after 102 kB."
             findings.append(found(Check.SIZE, message, "html"))
@@ -73,7 +79,7 @@ def _check_foot(page: Page | None, text: str | None, postal_address: str) -> Ite
         yield found(Check.UNSUBSCRIBE_MISSING, message, "text" if page is None else "html")
 
 
-def _size(page: Page, html: str, postal_address: str) -> int:
+def _size(page: Page, html: str, postal_address: str, prepared: str | None) -> int:
     """Bytes of the HTML part of the sample person; near enough, if it is clear without."""
     for_all, is_all = page.hidden.for_everybody()
     least = _bytes(for_all)
@@ -82,7 +88,7 @@ def _size(page: Page, html: str, postal_address: str) -> int:
         return least
     campaign = {"id": 0, "name": "Campaign", "subject": ""}
     try:
-        made, _ = prepare(_sendable(html), "-", address=_sendable(postal_address))
+        made = prepared or prepare(_sendable(html), "-", address=_sendable(postal_address))[0]
         template = Template(subject="-", html=made, text=None, campaign=campaign)
         values = template.slots(SAMPLE).html
     except TemplateError:
