@@ -1,11 +1,11 @@
 """People who unsubscribe, sign up, confirm it, are erased, and come back."""
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import precondition
 
 from list_manager import erase, find_traces, unsubscribe
 from services.events import SuppressionReason
-from tests.ledger_machine.model import Model, people
+from tests.ledger_machine.model import Model, happens, people
 from tests.ledger_machine.people import Request
 from tests.ledgers import HASH_KEY
 from tests.opting_in import ask, links, say_yes
@@ -15,7 +15,7 @@ from utils.tokens import ConfirmLink, UnsubscribeLink
 
 
 class ComingAndGoing(Model):
-    @rule(data=st.data(), person=people)
+    @happens(data=st.data(), person=people)
     def leave(self, data: st.DataObject, person: str) -> None:
         """By a link, of any mail to them or of none."""
         of_theirs = [one for one, send in self.sends.items() if send.person == person]
@@ -27,7 +27,7 @@ class ComingAndGoing(Model):
             unsubscribe(session, link, source="page", now=self.at.now)
         self.leaves(person, SuppressionReason.UNSUBSCRIBED)
 
-    @rule(person=people, resubscribe=st.booleans())
+    @happens(person=people, resubscribe=st.booleans())
     def sign_up(self, person: str, resubscribe: bool) -> None:
         """They are asked to confirm it, by a campaign of one mail."""
         before = self.people.ids.get(person)
@@ -55,7 +55,7 @@ class ComingAndGoing(Model):
         self.people.requests.append(request)
 
     @precondition(lambda self: self.people.requests)
-    @rule(data=st.data())
+    @happens(data=st.data())
     def confirm(self, data: st.DataObject) -> None:
         """Press the button, in time or late, once or again."""
         request = data.draw(st.sampled_from(self.people.requests))
@@ -69,7 +69,7 @@ class ComingAndGoing(Model):
             self.people.confirm(request, self.at.now)
 
     @precondition(lambda self: self.people.ids)
-    @rule(data=st.data(), for_good=st.booleans())
+    @happens(data=st.data(), for_good=st.booleans())
     def erase(self, data: st.DataObject, for_good: bool) -> None:
         """Somebody on the list, whatever is under way to them."""
         person = data.draw(st.sampled_from(sorted(self.people.ids)))
@@ -92,7 +92,7 @@ class ComingAndGoing(Model):
             self.leaves(person, SuppressionReason.MANUAL)
 
     @precondition(lambda self: self.people.erased)
-    @rule(data=st.data())
+    @happens(data=st.data())
     def come_back(self, data: st.DataObject) -> None:
         """Who was erased is added again: somebody new, and kept from mail as before."""
         person = data.draw(st.sampled_from(sorted(self.people.erased)))

@@ -5,12 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import precondition
 
 from config.esp_config import EspName
 from services.event_recorder import record_events
 from services.events import BounceClass, Event, EventKind, SuppressionReason
-from tests.ledger_machine.model import EVERYBODY, Model, Send, esps, people
+from tests.ledger_machine.model import EVERYBODY, Model, Send, esps, happens, people
 from tests.ledger_machine.start import PEOPLE
 from tests.ledgers import HASH_KEY
 from utils.tokens import send_ref
@@ -36,7 +36,7 @@ kinds = st.sampled_from(sorted(KINDS))
 
 class Events(Model):
     @precondition(lambda self: any(send.attempt for send in self.sends.values()))
-    @rule(data=st.data(), kind=kinds, names_address=st.booleans())
+    @happens(data=st.data(), kind=kinds, names_address=st.booleans())
     def event(self, data: st.DataObject, kind: str, names_address: bool) -> None:
         """Of any attempt that was ever made: early, in time, or late."""
         known = [one for one, send in self.sends.items() if send.attempt]
@@ -58,12 +58,12 @@ class Events(Model):
             send.status = "accepted"
 
     @precondition(lambda self: self.told)
-    @rule(data=st.data())
+    @happens(data=st.data())
     def event_twice(self, data: st.DataObject) -> None:
         esp, event = data.draw(st.sampled_from(self.told))
         self._tell(esp, event)
 
-    @rule(data=st.data(), kind=kinds, esp=esps, person=people)
+    @happens(data=st.data(), kind=kinds, esp=esps, person=people)
     def event_of_a_stranger(
         self, data: st.DataObject, kind: str, esp: EspName, person: str
     ) -> None:

@@ -4,19 +4,18 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
 from sqlalchemy.orm import Session
 
 from database.models import Campaign, CampaignStatus
 from services import campaign_control as control
 from services.housekeeping import PAYLOADS_KEPT, forget_payloads
 from services.ledger import plan as planning
-from tests.ledger_machine.model import Model
+from tests.ledger_machine.model import Model, happens
 from tests.people import assert_counters_are_true, assert_suppressions_are_counted
 
 
 class Orders(Model):
-    @rule(data=st.data(), resolution=st.sampled_from(control.Resolution), wrong=st.booleans())
+    @happens(data=st.data(), resolution=st.sampled_from(control.Resolution), wrong=st.booleans())
     def resolve(self, data: st.DataObject, resolution: control.Resolution, wrong: bool) -> None:
         campaign = data.draw(st.sampled_from(self.campaigns))
         unknown = [self.sends[i] for i in self.ids(campaign) if self.sends[i].status == "unknown"]
@@ -35,7 +34,7 @@ class Orders(Model):
             send.status = "queued" if is_requeue else "accepted"
             send.carried = 0 if is_requeue else send.carried
 
-    @rule(data=st.data(), what=st.sampled_from(["pause", "go on", "go on", "cancel"]))
+    @happens(data=st.data(), what=st.sampled_from(["pause", "go on", "go on", "cancel"]))
     def order(self, data: st.DataObject, what: str) -> None:
         campaign = data.draw(st.sampled_from(self.campaigns))
         if what == "pause":
@@ -63,7 +62,7 @@ class Orders(Model):
             return False
         return True
 
-    @rule(minutes=st.sampled_from([-60, 1, 60, 24 * 60, 40 * 24 * 60]))
+    @happens(minutes=st.sampled_from([-60, 1, 60, 24 * 60, 40 * 24 * 60]))
     def clock(self, minutes: int) -> None:
         """It may also be set back. Old raw events go, as they do each day. And the people are
         recounted, which takes too long to do each time."""
