@@ -4,7 +4,7 @@ from contextlib import suppress as suppress_error
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 
 from database.models import (
     Campaign,
@@ -69,6 +69,16 @@ def test_a_chunk_takes_as_many_statements_whatever_its_size(
     # Where the ledger ends, its rows, who of them is skipped, the first id and the last.
     begins = [statement.split()[0] for statement, _ in said]
     assert begins == ["SELECT", "INSERT", "SELECT", "SELECT", "SELECT"]
+
+
+def test_postgresql_compiles_nothing_for_a_chunk(postgres: Database) -> None:
+    at = Ledgers(postgres)
+    at.add_people(1)
+    campaign_id = at.create()
+    with postgres.write() as session:
+        session.execute(text("SET LOCAL jit = on"))
+        planning.plan_chunk(session, session.get_one(Campaign, campaign_id), NOW)
+        assert session.scalar(text("SHOW jit")) == "off"
 
 
 def test_nothing_is_to_be_sent_before_the_plan_is_complete(at: Ledgers) -> None:

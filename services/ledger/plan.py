@@ -17,6 +17,7 @@ from sqlalchemy import (
     literal,
     null,
     select,
+    text,
     true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -119,6 +120,9 @@ def _insert(session: Session, campaign: Campaign, people: Select[Subscriber], no
     """Add ledger rows for `people`, counted by status and reason; return how many."""
     before = session.scalar(select(func.max(EmailSend.id))) or 0
     insert = postgresql.insert if _is_postgresql(session) else sqlite.insert
+    if _is_postgresql(session):
+        # With many suppressions it would compile for longer than it inserts.
+        session.execute(text("SET LOCAL jit = off"))
     statement = (
         insert(EmailSend)
         .from_select(_COLUMNS, _rows(campaign, people, now), include_defaults=False)
