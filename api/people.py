@@ -96,6 +96,8 @@ class PersonalData(BaseModel):
     complaints: list[dict[str, Any]]
     events: list[dict[str, Any]]
     named_in_campaigns: list[int]
+    """Whose audience, a list or a filter, has the address in it."""
+    named_in_segments: list[str]
     notes: list[str]
 
 

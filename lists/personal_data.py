@@ -14,12 +14,13 @@ from database.models import (
     EmailSend,
     EventKind,
     OptIn,
+    Segment,
     Subscriber,
     Suppression,
     WebhookEvent,
 )
 from lists.engagement import interest_of, score
-from lists.footprint import find_traces, people_of, reports_of, sends_of, slices
+from lists.footprint import find_traces, people_of, reports_of, segments_of, sends_of, slices
 from utils.addresses import Address
 from utils.tokens import email_hash
 
@@ -53,6 +54,7 @@ def personal_data(
         "complaints": _reports(session, Complaint, people, events, key),
         "events": _events(session, events[-MOST:]),
         "named_in_campaigns": sorted(traces.audiences),
+        "named_in_segments": _segments(session, key),
     }
     if not any(told.values()):
         return None
@@ -63,7 +65,8 @@ def _notes(sends: Sequence[int], events: Sequence[int]) -> list[str]:
     notes = [
         "What became of each mail is told with it. Events: every open and click, and all else "
         "that ESPs told us for 30 days; that long what they sent is kept raw, too.",
-        "named_in_campaigns: the ids of campaigns whose audience names this address.",
+        "named_in_campaigns, named_in_segments: the ids of campaigns whose audience, and the "
+        "names of saved segments whose filter, has this address in it.",
     ]
     for name, ids in (("sends", sends), ("events", events)):
         if len(ids) > MOST:
@@ -125,6 +128,11 @@ def _events(session: Session, ids: Sequence[int]) -> list[dict[str, Any]]:
     for some in slices(ids):
         told += _rows(session, WebhookEvent, WebhookEvent.id.in_(some), but=("event_key",))
     return told
+
+
+def _segments(session: Session, key: str) -> list[str]:
+    named = Segment.id.in_(segments_of(session, key))
+    return list(session.scalars(select(Segment.name).where(named).order_by(Segment.name)))
 
 
 def _rows(session: Session, table: Any, condition: Any, but: Collection[str] = ()) -> list[Any]:

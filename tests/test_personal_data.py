@@ -13,6 +13,7 @@ from database.models import (
     BounceClass,
     Complaint,
     EventKind,
+    Segment,
     Subscriber,
     SuppressionReason,
     WebhookEvent,
@@ -188,6 +189,28 @@ def test_what_else_is_told(at: Ledgers) -> None:
     assert data["named_in_campaigns"] == sorted(named)
     assert len(named) == 2
     assert len(data["notes"]) == 2
+
+
+def test_filters_that_name_somebody_are_told_to_them_and_to_nobody_else(at: Ledgers) -> None:
+    def filter_of(email: str) -> dict[str, Any]:
+        return {"or": [{"tags": {"any": ["x"]}}, {"email": {"in": [email]}}]}
+
+    campaign = at.create(audience={"filter": filter_of(ANN)})
+    with at.database.write() as session:
+        for name, email in (("z", ANN), ("a", "ANN@example.com"), ("of another", f"jo{ANN}")):
+            said = {"filter": filter_of(email), "created_at": NOW, "updated_at": NOW}
+            session.add(Segment(name=name, **said))
+    anns, bobs = told(at), told(at, BOB)
+    assert anns is not None
+    assert bobs is not None
+    assert anns["named_in_segments"] == ["a", "z"]
+    assert campaign in anns["named_in_campaigns"]
+    assert (bobs["named_in_segments"], campaign in bobs["named_in_campaigns"]) == ([], False)
+    with at.database.write() as session:
+        erase(session, normalise(ANN), find_traces(session, ANN, NOW), hash_key=HASH_KEY, now=NOW)
+    after = told(at)
+    assert after is not None
+    assert (after["named_in_segments"], after["named_in_campaigns"]) == ([], [])
 
 
 def test_opens_and_clicks_are_given_for_good_and_other_events_while_they_are_raw(
