@@ -24,6 +24,24 @@ def api() -> None:
     click.echo(key)
 
 
+def _lesser(command: str, name: str, may: str) -> None:
+    """A command for one of the settings that hold several keys, each good for less than API_KEY."""
+
+    @click.option("--only", is_flag=True, help="Take the old ones away: they end with the restart.")
+    def add(only: bool) -> None:
+        key = secrets.token_urlsafe(32)
+        _write(ROOT / ".env", name, lambda old: f"{key},{old}" if old and not only else key)
+        click.echo(key)
+
+    about = f"A new key in {name}, beside the old ones: {may}."
+    keys.command(name=command, help=about)(add)
+
+
+_lesser("read", "READ_API_KEYS", "it reads figures")
+_lesser("send", "SEND_API_KEYS", "it reads figures and sends campaigns")
+_lesser("sign-up", "SIGN_UP_API_KEYS", "it adds people to the list")
+
+
 @keys.command()
 def links() -> None:
     """A new SECRET_KEY before the old ones: links in mails that are out go on working."""

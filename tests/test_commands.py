@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import cli
+from config.settings import load_settings
 from tests.web import API_KEY, SECRET_KEY
 
 LIST = "email,first_name,tags,city\nann@example.com,Ann,reader;vip,=Oslo\nbob@example.com,Bob,,\nbad,,,\n"
@@ -240,6 +241,39 @@ def test_new_keys_keep_old_links_working(tmp_path: Path, monkeypatch: pytest.Mon
     assert (lines["PORT"], lines["API_KEY"]) == ("5000", api)
     first, old = lines["SECRET_KEY"].split(",")
     assert (len(first) >= 48, old) == (True, "old-secret")
+    assert env.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("read", "READ_API_KEYS"),
+        ("send", "SEND_API_KEYS"),
+        ("sign-up", "SIGN_UP_API_KEYS"),
+    ],
+)
+def test_new_keys_that_may_do_less_stand_beside_the_old_ones_or_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, name: str
+) -> None:
+    monkeypatch.setattr("commands.keys.ROOT", tmp_path)
+    env = tmp_path / ".env"
+    before = {"API_KEY": "abcdefghijklmnopqrstuvwxyz012345", "SECRET_KEY": "abcdefgh" * 8}
+    env.write_text("".join(f"{one}={value}\n" for one, value in before.items()))
+
+    def make(*said: str) -> str:
+        made = CliRunner().invoke(cli, ["keys", command, *said])
+        assert made.exit_code == 0
+        return made.stdout.strip()
+
+    def held() -> dict[str, str]:
+        return dict(line.split("=", 1) for line in env.read_text().splitlines())
+
+    first, second = make(), make()
+    assert held() == {**before, name: f"{second},{first}"}
+    assert getattr(load_settings({}, env), name.lower()) == (second, first)
+    third = make("--only")
+    assert held() == {**before, name: third}
+    assert len({first, second, third}) == 3
     assert env.stat().st_mode & 0o777 == 0o600
 
 
