@@ -35,6 +35,7 @@ from list_manager import suppression_of
 from lists.erasing import erased_key
 from services.base import Outcome
 from services.event_recorder import Recorded, record_events, replay_events
+from services.event_recorder.judging import CROWD
 from services.events import BounceClass, Event, EventKind, SuppressionReason
 from services.ledger.finish import finish
 from services.reputation import ALL_PROVIDERS
@@ -402,6 +403,13 @@ def test_what_is_not_ours_credits_nobody(hook: Hook, foreign: dict[str, Any]) ->
     )
     assert told == Recorded(received=10, new=10, duplicates=0, ignored=10)
     assert (hook.told(), hook.send().delivery) == ({}, Delivery.NONE)
+
+
+def test_an_open_of_no_send_of_ours_is_no_part_of_a_crowd(at: Ledgers) -> None:
+    hook = Hook(at, people=CROWD - 1)
+    events = [hook.event(EventKind.OPENED, person, **PERSON) for person in range(CROWD - 1)]
+    stranger = replace(hook.event(EventKind.OPENED, **PERSON), send_ref=None)
+    assert [hook.tell(event).new for event in [stranger, *events]] == [1] * CROWD
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,8 @@ class _Crowds:
             places = FEW_SPANS if len(some) <= FEW_SPANS else SPANS_PER_QUERY
             near = session.connection().execute(_near(places), _said(some, places)).all()
             for row in near:
-                found[row.origin].append(row)
+                if row.send_id is not None:  # of another installation, or of a campaign deleted
+                    found[row.origin].append(row)
         for rows in found.values():
             yield sorted(rows, key=lambda row: row.occurred_at)
 
