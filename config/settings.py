@@ -129,6 +129,13 @@ def load_settings(
     settings = _settings(reader)
     if not settings.may_send_as(settings.from_email):
         reader.faults.setdefault("ALLOWED_SENDERS", "must also hold FROM_EMAIL, or its domain")
+    if not settings.database_url.startswith("sqlite") and not values.can_be_written(
+        settings.data_dir
+    ):
+        reader.faults.setdefault(
+            "DATA_DIR",
+            "must be a folder that can be written: it keeps the mark of a PostgreSQL database",
+        )
     _check_keys(reader, settings)
     if settings.sending_mode is SendingMode.LIVE:
         _check_live(reader, settings)

@@ -6,6 +6,7 @@ itself is not repeated here: only the caller knows whether it is a secret.
 
 import base64
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from enum import StrEnum
@@ -189,11 +190,18 @@ def folder(root: Path) -> Callable[[str], Path]:
 
     def parse(text: str) -> Path:
         path = root / Path(text).expanduser()
-        if path.exists() and not path.is_dir():
+        if os.path.exists(path) and not os.path.isdir(path):
             raise ValueError("must be a folder")
         return path
 
     return parse
+
+
+def can_be_written(folder: Path) -> bool:
+    """Whether files can be made in it, once it and what is missing above it is there."""
+    # Of `os.path`: a `Path` raises where a folder above may not be looked into.
+    there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
 
 
 def existing(root: Path, kind: Callable[[Path], bool], what: str) -> Callable[[str], Path]:

@@ -368,6 +368,40 @@ def test_fault(name: str, text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("place", "is_writable", "is_fault"),
+    [
+        ("folder", True, False),
+        ("folder/not/there/yet", True, False),
+        ("folder", False, True),
+        ("folder/not/there/yet", False, True),
+        ("file/below", True, True),
+        ("nowhere", True, True),
+    ],
+)
+def test_a_place_for_the_mark_of_postgresql_is_looked_at_before_the_start(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    is_writable: bool,
+    is_fault: bool,
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    monkeypatch.setattr("os.access", lambda *_: is_writable)
+    said = {**KEYS, "DATA_DIR": str(tmp_path / place)}
+    told = (
+        "DATA_DIR: must be a folder that can be written: it keeps the mark of a PostgreSQL database"
+    )
+    on_postgresql = {**said, "DATABASE_URL": "postgresql://u@h/d"}
+    if is_fault:
+        assert faults(on_postgresql) == [told]
+    else:
+        assert load(on_postgresql).data_dir == tmp_path / place
+    assert load({**said, "DATABASE_URL": f"sqlite:///{tmp_path}/email.db"})
+
+
+@pytest.mark.parametrize(
     ("environ", "expected"),
     [
         (
