@@ -96,9 +96,10 @@ _ALL = _settling(
 )
 # SES and Postmark name each message. A statement for each takes twice the time.
 _ROWS = func.json_each(bindparam("rows", type_=String)).table_valued("value", name="said")
+_PATHS = ("'$[0]'", "'$[1]'", "'$[2]'", "'$[3]'")
 _OF_JSON = {
-    name: func.json_extract(_ROWS.c.value, literal_column(f"'$[{at}]'"))
-    for at, name in enumerate(_EACH_SAYS)
+    name: func.json_extract(_ROWS.c.value, literal_column(path))
+    for name, path in zip(_EACH_SAYS, _PATHS, strict=True)
 }
 _EACH_OF_JSON = _settling(_OF_JSON, _SENDS.c.id == _OF_JSON["send"])
 _TYPES = (BigInteger, String, String, String)
