@@ -13,6 +13,9 @@ from sqlalchemy.orm import Session
 
 from database.models import Base
 
+_Kind = tuple[type[Base], tuple[str, ...], tuple[str, ...]]
+"""A table, the columns of its primary key, and those that are added to."""
+
 
 def add_to(
     session: Session, table: type[Base], key: Mapping[str, Any], by: Mapping[str, int]
@@ -33,9 +36,9 @@ def add_to_each(
     if not rows:
         return
     if sums is not None:
-        sums.add_to_each(table, key, counters, rows)
+        sums.add_to_each((table, key, counters), rows)
     else:
-        _upsert(session, table, key, counters, rows)
+        _upsert(session, (table, key, counters), rows)
 
 
 def add_to_row(
@@ -75,8 +78,8 @@ def write_sums(session: Session) -> None:
     session.info[_SUMS] = _Sums()
     for (table, row_id), (by, also) in sums.of_rows.items():
         _update(session, table, row_id, by, also)
-    for (table, key, counters), by_key in sums.of_keys.items():
-        _upsert(session, table, key, counters, [(*one, *by) for one, by in by_key.items()])
+    for kind, by_key in sums.of_keys.items():
+        _upsert(session, kind, [(*one, *by) for one, by in by_key.items()])
 
 
 _SUMS = "sums"
@@ -88,9 +91,7 @@ class _Sums:
     of_rows: dict[tuple[type[Base], int], tuple[Counter[str], dict[str, Any]]] = field(
         default_factory=dict
     )
-    of_keys: dict[
-        tuple[type[Base], tuple[str, ...], tuple[str, ...]], dict[tuple[Any, ...], Sequence[int]]
-    ] = field(default_factory=dict)
+    of_keys: dict[_Kind, dict[tuple[Any, ...], Sequence[int]]] = field(default_factory=dict)
 
     def add_to_row(
         self, table: type[Base], row_id: int, by: Mapping[str, int], also: Mapping[str, Any]
@@ -99,16 +100,10 @@ class _Sums:
         sums.update(by)
         latest.update(also)
 
-    def add_to_each(
-        self,
-        table: type[Base],
-        key: tuple[str, ...],
-        counters: tuple[str, ...],
-        rows: Sequence[tuple[Any, ...]],
-    ) -> None:
-        sums = self.of_keys.setdefault((table, key, counters), {})
+    def add_to_each(self, kind: _Kind, rows: Sequence[tuple[Any, ...]]) -> None:
+        sums, width = self.of_keys.setdefault(kind, {}), len(kind[1])
         for row in rows:
-            one, by = row[: len(key)], row[len(key) :]
+            one, by = row[:width], row[width:]
             before = sums.get(one)
             sums[one] = by if before is None else [a + b for a, b in zip(before, by, strict=True)]
 
@@ -126,13 +121,8 @@ def _update(
     session.connection().execute(statement, {**said, "row": row_id})
 
 
-def _upsert(
-    session: Session,
-    table: type[Base],
-    key: tuple[str, ...],
-    counters: tuple[str, ...],
-    rows: Sequence[tuple[Any, ...]],
-) -> None:
+def _upsert(session: Session, kind: _Kind, rows: Sequence[tuple[Any, ...]]) -> None:
+    table, key, counters = kind
     connection = session.connection()
     statement = _upserting(cast("Table", table.__table__), connection.dialect.name, key, counters)
     connection.execute(statement, [dict(zip((*key, *counters), row, strict=True)) for row in rows])
