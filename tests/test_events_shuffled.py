@@ -76,9 +76,10 @@ class Story:
 
 
 def begin(database: Database, events: int, rng: random.Random, *, sent_at: datetime = NOW) -> Story:
-    """Nothing is told yet; what there is to tell happened in the half day after `sent_at`."""
+    """Nothing is told yet; what there is to tell happened in the half day after `sent_at`. A
+    mail has 2.7 events on average, so there are a little more than `events`."""
     at = Ledgers(database, sent_at)
-    people = max(1, events // 3)
+    people = max(1, round(events / 2.5))
     campaign_id = at.planned(people)
     while at.campaign(campaign_id).queued:
         batch = at.claimed(campaign_id, 500)

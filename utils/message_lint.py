@@ -56,11 +56,8 @@ def lint(
     if page is not None and html is not None:
         findings += check_page(page)
         findings += check_images(page)
-        size = (
-            _bytes(html_as_sent)
-            if html_as_sent
-            else _size(page, html, postal_address, html_prepared)
-        )
+        known = _bytes(html_as_sent or "")
+        size = known or _size(page, html, postal_address, html_prepared)
         if size > LARGEST_HTML_BYTES:
             message = f"The HTML has {size // 1000} kB; Gmail cuts off what comes after 102 kB."
             findings.append(found(Check.SIZE, message, "html"))
